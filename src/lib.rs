@@ -1,0 +1,40 @@
+//! Bellwether watches a stream of financial news on Kafka and raises an alert when the mood around a topic, a company or
+//! the market turns sharply negative, and says why.
+//!
+//! ```text
+//!                       role: classifier (stateless)                       role: monitor (keyed state)
+//!              ┌───────────────────────────────────────────┐        ┌─────────────────────────────────────────┐
+//!  news.raw ─▶ │ decode ▶ mask ▶ batch ▶ classify ▶ enrich │ ─news. │ dedupe ▶ panes ▶ rolling ▶ detect ▶ out │ ─▶ sentiment.alerts
+//!              └───────────────────────────────────────────┘ observ └─────────────────────────────────────────┘ ─▶ sentiment.windows
+//!                 news.scored ◀──┘      └──▶ news.dead       ations─▶
+//! ```
+//!
+//! In the order of the flow:
+//!
+//! - [`news`]: the plain types that cross between modules; [`config`]: what the user sets
+//! - [`kafka`]: consumer, producer, topics, embedded broker; the only door to `rdkafka`
+//! - [`decode`]: bytes → item, or the reason for the dead letter topic; [`privacy`]: masking
+//! - [`classify`]: texts → topic and sentiment; the only door to `ort` and `tokenizers`
+//! - [`enrich`]: the watchlist: which companies, themes and groups an item is about
+//! - [`window`]: event time, watermarks, panes, rolling windows; the only door to polars
+//! - [`detect`]: baseline, rules, the life of an alert, its evidence
+//! - [`pipeline`]: the roles, and the only files that know the order of stages
+//! - [`http`]: page, API, health; [`metrics`]: every metric once
+//! - [`replay`]: news files as a source; [`cli`]: one file per subcommand
+//!
+//! Decode, mask, batch, window and detect are synchronous, take time as an argument and know neither tokio nor Kafka.
+
+pub mod classify;
+pub mod cli;
+pub mod config;
+pub mod decode;
+pub mod detect;
+pub mod enrich;
+pub mod http;
+pub mod kafka;
+pub mod metrics;
+pub mod news;
+pub mod pipeline;
+pub mod privacy;
+pub mod replay;
+pub mod window;
