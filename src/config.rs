@@ -1,0 +1,821 @@
+//! The configuration: one struct per section, validated as a whole before any socket opens.
+//!
+//! Defaults live once, in `config/bellwether.toml`, embedded here. A user's file is laid over them, then the
+//! environment (`BELLWETHER_SECTION__KEY`). [`Config::load`] reports every problem at once, each with key, value and rule.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest, Sha256};
+use toml::{Table, Value};
+
+use crate::news::{SubjectKind, hex};
+
+/// `config/bellwether.toml`, every key with its default.
+pub const DEFAULTS: &str = include_str!("../config/bellwether.toml");
+
+/// A length of time in whole milliseconds. TOML: text with a unit, such as `"30s"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Span(u64);
+
+impl Span {
+    pub const fn from_ms(milliseconds: u64) -> Self {
+        Self(milliseconds)
+    }
+
+    pub fn ms(self) -> i64 {
+        i64::try_from(self.0).unwrap_or(i64::MAX)
+    }
+
+    /// For sentences: `10 minutes`, where the length is a whole number of a unit.
+    pub fn in_words(self) -> String {
+        let units = [(86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1_000, "second"), (1, "millisecond")];
+        let (unit, name) =
+            units.into_iter().find(|(unit, _)| self.0 >= *unit && self.0.is_multiple_of(*unit)).unwrap_or((1, "millisecond"));
+        let count = self.0 / unit;
+        format!("{count} {name}{}", if count == 1 { "" } else { "s" })
+    }
+
+    pub fn duration(self) -> std::time::Duration {
+        std::time::Duration::from_millis(self.0)
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.duration()).fmt(formatter)
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let duration = humantime::parse_duration(&text)
+            .map_err(|_| serde::de::Error::custom(format!("{text:?} must be a duration such as \"30s\" or \"10m\"")))?;
+        Ok(Self(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub kafka: KafkaConfig,
+    pub decode: DecodeConfig,
+    pub privacy: PrivacyConfig,
+    pub model: ModelConfig,
+    pub watchlist: WatchlistConfig,
+    pub watermark: WatermarkConfig,
+    pub window: WindowConfig,
+    pub detect: DetectConfig,
+    pub rules: BTreeMap<String, RuleConfig>,
+    pub http: HttpConfig,
+    pub shutdown: ShutdownConfig,
+    pub log: LogConfig,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaConfig {
+    pub brokers: String,
+    pub group: String,
+    pub start: Start,
+    pub commit_interval: Span,
+    pub timeout: Span,
+    pub topics: TopicNames,
+    pub create: CreateConfig,
+    pub properties: BTreeMap<String, String>,
+}
+
+/// Where a consumer group without committed offsets begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Start {
+    Earliest,
+    Latest,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopicNames {
+    pub raw: String,
+    pub scored: String,
+    pub observations: String,
+    pub windows: String,
+    pub alerts: String,
+    pub dead: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateConfig {
+    pub partitions: i32,
+    pub replication_factor: i32,
+    pub retention: Span,
+    pub windows_retention: Span,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecodeConfig {
+    pub max_bytes: usize,
+    pub max_age: Span,
+    pub max_ahead: Span,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrivacyConfig {
+    pub mask: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    pub directory: PathBuf,
+    pub topic_directory: PathBuf,
+    pub sentiment_directory: PathBuf,
+    pub onnxruntime: PathBuf,
+    pub device: Device,
+    pub sessions: usize,
+    pub threads_per_session: usize,
+    pub batch_texts: usize,
+    pub batch_tokens: usize,
+    pub slab_texts: usize,
+    pub linger: Span,
+}
+
+/// Where the model runs. TOML: `"cpu"`, `"cuda:0"`, `"tensorrt:0"` or `"auto"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    Auto,
+    Cpu,
+    Cuda(i32),
+    TensorRt(i32),
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => formatter.write_str("auto"),
+            Self::Cpu => formatter.write_str("cpu"),
+            Self::Cuda(index) => write!(formatter, "cuda:{index}"),
+            Self::TensorRt(index) => write!(formatter, "tensorrt:{index}"),
+        }
+    }
+}
+
+impl std::str::FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} must be \"cpu\", \"cuda:N\", \"tensorrt:N\" or \"auto\"");
+        let (kind, index) = match text.split_once(':') {
+            Some((kind, index)) => (kind, index.parse::<u16>().map_err(|_| wrong())?.into()),
+            None => (text, 0),
+        };
+        match kind {
+            "auto" if !text.contains(':') => Ok(Self::Auto),
+            "cpu" if !text.contains(':') => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(index)),
+            "tensorrt" => Ok(Self::TensorRt(index)),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl Serialize for Device {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Device {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WatchlistConfig {
+    pub file: PathBuf,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WatermarkConfig {
+    pub disorder: Span,
+    pub idle_after: Span,
+    pub interval: Span,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WindowConfig {
+    pub pane: Span,
+    pub allowed_lateness: Span,
+    pub size: Span,
+    pub hop: Span,
+    pub evidence: usize,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DetectConfig {
+    pub history: Span,
+    pub min_history: Span,
+    pub dispersion: f64,
+}
+
+/// What a rule looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Condition {
+    /// Tail probability of the window's negative count, given the subject's past.
+    Surge,
+    /// Negative items among all items.
+    Share,
+    /// Mean score.
+    Level,
+}
+
+impl Condition {
+    /// True where `value` is at least as bad as `threshold`: share grows worse upwards, the others downwards.
+    pub fn reached(self, value: f64, threshold: f64) -> bool {
+        match self {
+            Self::Share => value >= threshold,
+            Self::Surge | Self::Level => value <= threshold,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleConfig {
+    pub group_by: SubjectKind,
+    pub subjects: Vec<String>,
+    pub condition: Condition,
+    pub window: Span,
+    pub hop: Span,
+    pub min_count: u64,
+    pub min_sources: usize,
+    pub warning: f64,
+    pub critical: f64,
+    pub resolve: f64,
+    #[serde(rename = "for")]
+    pub hold_for: Span,
+    pub keep_firing_for: Span,
+    pub cooldown: Span,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpConfig {
+    pub listen: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShutdownConfig {
+    pub deadline: Span,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    pub level: String,
+    pub format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Everything wrong with a configuration, each line one problem with key, value and rule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} problem(s) in the configuration:\n  {}", .0.len(), .0.join("\n  "))]
+pub struct Problems(pub Vec<String>);
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::from_toml("", &[], None).expect("config/bellwether.toml is valid; a test holds it to that")
+    }
+}
+
+impl Config {
+    /// Reads `file` (or nothing), lays it and the environment over the defaults, and validates the whole.
+    ///
+    /// Relative paths inside the file are relative to the file's folder, then to the working directory.
+    ///
+    /// # Errors
+    /// All problems at once; an unreadable file is one problem.
+    pub fn load(file: Option<&Path>) -> Result<Self, Problems> {
+        let text = match file {
+            Some(file) => {
+                std::fs::read_to_string(file).map_err(|error| Problems(vec![format!("{} cannot be read: {error}", file.display())]))?
+            }
+            None => String::new(),
+        };
+        let environment: Vec<(String, String)> = std::env::vars().filter(|(name, _)| is_override(name)).collect();
+        Self::from_toml(&text, &environment, file.and_then(Path::parent))
+    }
+
+    /// As [`Config::load`], from text. `environment` holds `BELLWETHER_SECTION__KEY` pairs.
+    pub fn from_toml(text: &str, environment: &[(String, String)], folder: Option<&Path>) -> Result<Self, Problems> {
+        let defaults: Table = DEFAULTS.parse().map_err(|error| Problems(vec![format!("the defaults: {error}")]))?;
+        let mut user: Table = text.parse().map_err(|error: toml::de::Error| Problems(vec![error.to_string().trim_end().to_owned()]))?;
+        let mut problems = Vec::new();
+        for (name, value) in environment {
+            set_from_environment(&mut user, &defaults, name, value, &mut problems);
+        }
+        let mut merged = defaults.clone();
+        if user.get("rules").is_some_and(Value::is_table) {
+            merged.insert("rules".into(), Value::Table(Table::new()));
+        }
+        lay_over(&mut merged, &user, "", &defaults, &mut problems);
+        fill_rules(&mut merged, &defaults);
+        let mut config = match read_sections(merged, &mut problems) {
+            Some(config) if problems.is_empty() => config,
+            _ => return Err(Problems(problems)),
+        };
+        config.resolve_paths(folder);
+        config.validate(&mut problems);
+        if problems.is_empty() { Ok(config) } else { Err(Problems(problems)) }
+    }
+
+    /// A relative path is looked for beside the configuration file, in the working directory, and in the folders above
+    /// the binary, so that a checkout works from anywhere.
+    fn resolve_paths(&mut self, folder: Option<&Path>) {
+        let binary = std::env::current_exe().unwrap_or_default();
+        let above_binary = binary.ancestors().skip(1).take(3);
+        let folders: Vec<PathBuf> = folder.into_iter().chain([Path::new("")]).chain(above_binary).map(Path::to_owned).collect();
+        let model = &mut self.model;
+        for path in [&mut model.directory, &mut model.topic_directory, &mut model.sentiment_directory, &mut self.watchlist.file] {
+            if path.as_os_str().is_empty() || path.is_absolute() {
+                continue;
+            }
+            if let Some(found) = folders.iter().map(|folder| folder.join(&*path)).find(|candidate| candidate.exists()) {
+                *path = found;
+            }
+        }
+    }
+
+    fn validate(&self, problems: &mut Vec<String>) {
+        let mut check = |holds: bool, text: String| {
+            if !holds {
+                problems.push(text);
+            }
+        };
+        let positive = |span: Span| span.ms() > 0;
+        let pane = self.window.pane;
+        check(positive(pane), format!("window.pane = \"{pane}\" must be longer than nothing"));
+        let multiple = |span: Span| positive(span) && positive(pane) && span.ms() % pane.ms() == 0;
+        let mut windows = vec![("window".to_owned(), "size", self.window.size, self.window.hop)];
+        windows.extend(self.rules.iter().map(|(name, rule)| (format!("rules.{name}"), "window", rule.window, rule.hop)));
+        for (section, key, size, hop) in windows {
+            check(multiple(size), format!("{section}.{key} = \"{size}\" must be a multiple of window.pane = \"{pane}\""));
+            check(multiple(hop), format!("{section}.hop = \"{hop}\" must be a multiple of window.pane = \"{pane}\""));
+            check(positive(hop) && size.ms() % hop.ms().max(1) == 0, format!("{section}.hop = \"{hop}\" must divide {key} = \"{size}\""));
+        }
+        for (name, rule) in &self.rules {
+            let (warning, critical, resolve) = (rule.warning, rule.critical, rule.resolve);
+            check(
+                rule.condition.reached(critical, warning),
+                format!("rules.{name}.critical = {critical} must be at least as bad as warning = {warning}"),
+            );
+            check(
+                rule.condition.reached(warning, resolve),
+                format!("rules.{name}.resolve = {resolve} must be no worse than warning = {warning}"),
+            );
+            let range = match rule.condition {
+                Condition::Surge | Condition::Share => 0.0..=1.0,
+                Condition::Level => -1.0..=1.0,
+            };
+            for (key, value) in [("warning", warning), ("critical", critical), ("resolve", resolve)] {
+                let (low, high) = (range.start(), range.end());
+                check(range.contains(&value), format!("rules.{name}.{key} = {value} must lie between {low} and {high}"));
+            }
+            check(rule.min_count > 0, format!("rules.{name}.min_count = 0 must be at least 1"));
+            check(!name.contains('/'), format!("rules.{name}: a rule's name must not contain \"/\""));
+        }
+        let kafka = &self.kafka;
+        check(!kafka.brokers.trim().is_empty(), "kafka.brokers = \"\" must name at least one host:port".into());
+        check(!kafka.group.trim().is_empty(), "kafka.group = \"\" must be a name".into());
+        check(
+            positive(kafka.commit_interval),
+            format!("kafka.commit_interval = \"{}\" must be longer than nothing", kafka.commit_interval),
+        );
+        let names = kafka.topics.all();
+        for (index, (key, name)) in names.iter().enumerate() {
+            check(!name.trim().is_empty(), format!("kafka.topics.{key} = \"\" must be a topic's name"));
+            let twin = names[..index].iter().find(|(_, other)| other == name);
+            check(
+                twin.is_none(),
+                format!("kafka.topics.{key} = {name:?} must differ from kafka.topics.{}", twin.map_or("", |twin| twin.0)),
+            );
+        }
+        for (key, value) in &kafka.properties {
+            check(property_value(value).is_some(), format!("kafka.properties.\"{key}\" = {value:?}: the file cannot be read"));
+            check(!OWN_PROPERTIES.contains(&key.as_str()), format!("kafka.properties.\"{key}\" is set by Bellwether itself; remove it"));
+        }
+        let create = &kafka.create;
+        check(create.partitions > 0, format!("kafka.create.partitions = {} must be at least 1", create.partitions));
+        check(create.replication_factor > 0, format!("kafka.create.replication_factor = {} must be at least 1", create.replication_factor));
+        check(
+            create.windows_retention >= self.detect.history,
+            format!(
+                "kafka.create.windows_retention = \"{}\" must be at least detect.history = \"{}\"",
+                create.windows_retention, self.detect.history
+            ),
+        );
+        check(self.decode.max_bytes > 0, "decode.max_bytes = 0 must be at least 1".into());
+        let model = &self.model;
+        let empty = |path: &Path| path.as_os_str().is_empty();
+        check(
+            empty(&model.topic_directory) == empty(&model.sentiment_directory),
+            "model.topic_directory and model.sentiment_directory must be set together".into(),
+        );
+        check(
+            empty(&model.directory) != empty(&model.topic_directory),
+            "set either model.directory, or model.topic_directory and model.sentiment_directory with model.directory = \"\"".into(),
+        );
+        for (key, value) in [
+            ("threads_per_session", model.threads_per_session),
+            ("batch_texts", model.batch_texts),
+            ("batch_tokens", model.batch_tokens),
+            ("slab_texts", model.slab_texts),
+        ] {
+            check(value > 0, format!("model.{key} = 0 must be at least 1"));
+        }
+        check(
+            positive(self.watermark.interval),
+            format!("watermark.interval = \"{}\" must be longer than nothing", self.watermark.interval),
+        );
+        check(positive(self.shutdown.deadline), format!("shutdown.deadline = \"{}\" must be longer than nothing", self.shutdown.deadline));
+        let detect = &self.detect;
+        check(detect.dispersion > 0.0, format!("detect.dispersion = {} must be above 0", detect.dispersion));
+        check(
+            detect.history >= detect.min_history,
+            format!("detect.history = \"{}\" must be at least detect.min_history = \"{}\"", detect.history, detect.min_history),
+        );
+        let listen = &self.http.listen;
+        check(
+            listen.is_empty() || listen.parse::<std::net::SocketAddr>().is_ok(),
+            format!("http.listen = {listen:?} must be an address and port such as \"127.0.0.1:8080\""),
+        );
+        let levels = ["error", "warn", "info", "debug", "trace"];
+        check(levels.contains(&self.log.level.as_str()), format!("log.level = {:?} must be one of {}", self.log.level, levels.join(", ")));
+    }
+
+    /// The longest window of any rule or of the page, in milliseconds: how many panes must be at hand.
+    pub fn longest_window_ms(&self) -> i64 {
+        self.rules.values().map(|rule| rule.window.ms()).fold(self.window.size.ms(), i64::max)
+    }
+
+    /// The first 12 hex digits of SHA-256 over what decides alerts: two processes with the same version judge alike.
+    pub fn version(&self) -> String {
+        let judged = serde_json::json!([self.window, self.detect, self.rules, self.watermark, self.decode]);
+        hex(&Sha256::digest(judged.to_string())[..6])
+    }
+
+    /// The effective configuration as TOML, secrets as `***`.
+    pub fn display(&self) -> String {
+        let mut shown = self.clone();
+        for (key, value) in &mut shown.kafka.properties {
+            if is_secret(key) {
+                *value = "***".into();
+            }
+        }
+        toml::to_string(&shown).expect("every field has a TOML form")
+    }
+}
+
+impl TopicNames {
+    pub fn all(&self) -> [(&'static str, &str); 6] {
+        [
+            ("raw", &self.raw),
+            ("scored", &self.scored),
+            ("observations", &self.observations),
+            ("windows", &self.windows),
+            ("alerts", &self.alerts),
+            ("dead", &self.dead),
+        ]
+    }
+}
+
+/// Properties that delivery depends on: Bellwether sets them, and a user's value would break a promise.
+const OWN_PROPERTIES: [&str; 9] = [
+    "bootstrap.servers",
+    "group.id",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.partition.eof",
+    "auto.offset.reset",
+    "enable.idempotence",
+    "acks",
+    "partition.assignment.strategy",
+];
+
+/// A property's value; `file:/run/secrets/password` stands for what is in that file. `None` where it cannot be read.
+pub fn property_value(value: &str) -> Option<String> {
+    match value.strip_prefix("file:") {
+        Some(path) => std::fs::read_to_string(path).ok().map(|text| text.trim_end_matches(['\r', '\n']).to_owned()),
+        None => Some(value.to_owned()),
+    }
+}
+
+fn is_secret(key: &str) -> bool {
+    ["password", "secret", "token", "private", "sasl.jaas", "ssl.key.pem", "oauthbearer.config"].iter().any(|word| key.contains(word))
+}
+
+fn is_override(name: &str) -> bool {
+    name.strip_prefix("BELLWETHER_").is_some_and(|rest| rest.contains("__"))
+}
+
+/// `BELLWETHER_KAFKA__BROKERS=x` becomes `kafka.brokers = "x"`; a value is read as TOML where the key is not text.
+fn set_from_environment(user: &mut Table, defaults: &Table, name: &str, value: &str, problems: &mut Vec<String>) {
+    let mut path: Vec<String> = name["BELLWETHER_".len()..].split("__").map(str::to_ascii_lowercase).collect();
+    if path[0] == "rules" {
+        return problems.push(format!("{name}: rules cannot be set from the environment; put them into the configuration file"));
+    }
+    if let [kafka, properties, key] = path.as_mut_slice()
+        && kafka == "kafka"
+        && properties == "properties"
+    {
+        // No shell takes a dot in a variable's name.
+        *key = key.replace('_', ".");
+    }
+    let default = path[1..].iter().fold(defaults.get(&path[0]), |at, key| at.and_then(|at| at.get(key)));
+    let value = match default {
+        Some(Value::String(_)) | None => Value::String(value.to_owned()),
+        Some(_) => match format!("value = {value}").parse::<Table>() {
+            Ok(mut table) => table.remove("value").expect("the key was just written"),
+            Err(_) => return problems.push(format!("{name} = {value:?} is not a TOML value")),
+        },
+    };
+    let (last, sections) = path.split_last().expect("split yields at least one part");
+    let mut table = user;
+    for section in sections {
+        let next = table.entry(section.clone()).or_insert_with(|| Value::Table(Table::new()));
+        match next.as_table_mut() {
+            Some(next) => table = next,
+            None => return problems.push(format!("{name}: {section} is not a section")),
+        }
+    }
+    table.insert(last.clone(), value);
+}
+
+/// Copies `user` over `base`, noting keys that the defaults do not have and values of another type.
+fn lay_over(base: &mut Table, user: &Table, path: &str, defaults: &Table, problems: &mut Vec<String>) {
+    for (key, value) in user {
+        let name = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        let free = matches!(path, "kafka.properties" | "rules") || path.starts_with("rules.");
+        match (defaults.get(key), value) {
+            (Some(Value::Table(inner)), Value::Table(section)) if !free => {
+                let target = base.entry(key.clone()).or_insert_with(|| Value::Table(Table::new()));
+                let target = target.as_table_mut().expect("a section of the defaults is a table");
+                lay_over(target, section, &name, inner, problems);
+            }
+            (Some(default), _) if !free && !same_type(default, value) => {
+                problems.push(format!("{name} = {value} must be {}, like the default {default}", type_name(default)));
+            }
+            (None, _) if !free => problems.push(match nearest(key, defaults) {
+                Some(near) => format!("{name} is not a known key; did you mean {near}?"),
+                None => format!("{name} is not a known key"),
+            }),
+            _ => {
+                base.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+fn same_type(default: &Value, value: &Value) -> bool {
+    default.same_type(value) || (default.is_float() && value.is_integer())
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "text",
+        Value::Integer(_) => "a whole number",
+        Value::Float(_) => "a number",
+        Value::Boolean(_) => "true or false",
+        Value::Array(_) => "an array",
+        Value::Table(_) => "a section",
+        Value::Datetime(_) => "a date",
+    }
+}
+
+fn nearest(key: &str, table: &Table) -> Option<String> {
+    let distance = |other: &str| {
+        let (one, two): (Vec<char>, Vec<char>) = (key.chars().collect(), other.chars().collect());
+        let mut row: Vec<usize> = (0..=two.len()).collect();
+        for (i, left) in one.iter().enumerate() {
+            let mut diagonal = row[0];
+            row[0] = i + 1;
+            for (j, right) in two.iter().enumerate() {
+                let substitute = diagonal + usize::from(left != right);
+                diagonal = row[j + 1];
+                row[j + 1] = substitute.min(row[j] + 1).min(diagonal + 1);
+            }
+        }
+        row[two.len()]
+    };
+    table.keys().map(|other| (distance(other), other)).filter(|(distance, _)| *distance <= 3).min().map(|(_, other)| other.clone())
+}
+
+/// Gives each rule what it leaves out: window and hop from `[window]`, the rest from `[rule_defaults]`.
+fn fill_rules(merged: &mut Table, defaults: &Table) {
+    let mut base = match merged.remove("rule_defaults") {
+        Some(Value::Table(table)) => table,
+        _ => Table::new(),
+    };
+    for (from, to) in [("size", "window"), ("hop", "hop")] {
+        // A bad [window] is reported there, not once more for every rule that inherits from it.
+        let good = |value: &&Value| value.as_str().is_some_and(|text| humantime::parse_duration(text).is_ok());
+        let of = |table: &Table| table.get("window").and_then(|window| window.get(from)).filter(good).cloned();
+        if let Some(value) = of(merged).or_else(|| of(defaults)) {
+            base.entry(to).or_insert_with(|| value.clone());
+        }
+    }
+    if let Some(Value::Table(rules)) = merged.get_mut("rules") {
+        for rule in rules.iter_mut().filter_map(|(_, rule)| rule.as_table_mut()) {
+            for (key, value) in &base {
+                rule.entry(key.clone()).or_insert_with(|| value.clone());
+            }
+        }
+    }
+}
+
+/// Reads section by section and rule by rule, so that one bad value does not hide the next.
+fn read_sections(mut merged: Table, problems: &mut Vec<String>) -> Option<Config> {
+    let mut rules = BTreeMap::new();
+    if let Some(Value::Table(tables)) = merged.remove("rules") {
+        for (name, table) in tables {
+            match read::<RuleConfig>(table, &format!("rules.{name}"), problems) {
+                Some(rule) => {
+                    rules.insert(name, rule);
+                }
+                None => continue,
+            }
+        }
+    }
+    let mut take = |key: &str| merged.remove(key).unwrap_or(Value::Table(Table::new()));
+    let (kafka, decode) = (read(take("kafka"), "kafka", problems), read(take("decode"), "decode", problems));
+    let (privacy, model) = (read(take("privacy"), "privacy", problems), read(take("model"), "model", problems));
+    let (watchlist, watermark) = (read(take("watchlist"), "watchlist", problems), read(take("watermark"), "watermark", problems));
+    let (window, detect) = (read(take("window"), "window", problems), read(take("detect"), "detect", problems));
+    let (http, shutdown) = (read(take("http"), "http", problems), read(take("shutdown"), "shutdown", problems));
+    let log = read(take("log"), "log", problems);
+    Some(Config {
+        kafka: kafka?,
+        decode: decode?,
+        privacy: privacy?,
+        model: model?,
+        watchlist: watchlist?,
+        watermark: watermark?,
+        window: window?,
+        detect: detect?,
+        rules,
+        http: http?,
+        shutdown: shutdown?,
+        log: log?,
+    })
+}
+
+fn read<T: serde::de::DeserializeOwned>(value: Value, section: &str, problems: &mut Vec<String>) -> Option<T> {
+    // One key at a time: each key alone that fails to convert is reported with its own value.
+    match value.clone().try_into::<T>() {
+        Ok(section) => Some(section),
+        Err(error) => {
+            let text = error.message().trim().to_owned();
+            let culprits: Vec<String> = value
+                .as_table()
+                .into_iter()
+                .flatten()
+                .filter(|(_, value)| {
+                    value
+                        .as_str()
+                        .is_some_and(|value| text.starts_with(&format!("{value:?}")) || text.contains(&format!("variant `{value}`")))
+                })
+                .map(|(key, value)| format!("{section}.{key} = {value}: {text}"))
+                .collect();
+            match culprits.is_empty() {
+                true => problems.push(format!("{section}: {text}")),
+                false => problems.extend(culprits),
+            }
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> Vec<String> {
+        Config::from_toml(text, &[], None).unwrap_err().0
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        let config = Config::from_toml("", &[], None).unwrap();
+        assert_eq!(config.rules["surge-group"].window, config.window.size);
+        assert_eq!(config.longest_window_ms(), 600_000);
+    }
+
+    #[test]
+    fn all_problems_are_reported_at_once_with_key_value_and_rule() {
+        let found = problems(
+            "[window]\npane = '7s'\n[decode]\nmax_bytes = 0\n[http]\nlisten = 'nowhere'\n\
+             [rules.bank-run]\ngroup_by = 'group'\ncondition = 'share'\nwarning = 0.8\ncritical = 0.6\nresolve = 0.5",
+        );
+        let expected = [
+            "window.size = \"10m\" must be a multiple of window.pane = \"7s\"",
+            "rules.bank-run.hop = \"30s\" must be a multiple of window.pane = \"7s\"",
+            "rules.bank-run.critical = 0.6 must be at least as bad as warning = 0.8",
+            "decode.max_bytes = 0 must be at least 1",
+            "http.listen = \"nowhere\" must be an address and port such as \"127.0.0.1:8080\"",
+        ];
+        for line in expected {
+            assert!(found.iter().any(|problem| problem == line), "{line:?} not in {found:#?}");
+        }
+    }
+
+    #[test]
+    fn a_hop_that_does_not_divide_its_window_is_named() {
+        let found =
+            problems("[rules.r]\ngroup_by='market'\ncondition='level'\nwarning=-0.3\ncritical=-0.5\nresolve=-0.1\nwindow='10m'\nhop='70s'");
+        assert_eq!(found, ["rules.r.hop = \"1m 10s\" must divide window = \"10m\""]);
+    }
+
+    #[test]
+    fn unknown_keys_and_wrong_types_are_named_with_a_hint() {
+        let found = problems("[kafka]\nbroker = 'x'\ncommit_interval = 5\n[detct]\nhistory = '1d'");
+        assert!(found.contains(&"kafka.broker is not a known key; did you mean brokers?".to_owned()), "{found:?}");
+        assert!(found.iter().any(|line| line.starts_with("kafka.commit_interval = 5 must be text")), "{found:?}");
+        assert!(found.contains(&"detct is not a known key; did you mean detect?".to_owned()), "{found:?}");
+    }
+
+    #[test]
+    fn a_bad_duration_is_named() {
+        let found = problems("[window]\nsize = 'soon'");
+        assert_eq!(found.len(), 1);
+        assert!(found[0].starts_with("window.size = \"soon\""), "{found:?}");
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let environment = [("BELLWETHER_KAFKA__BROKERS", "a:1"), ("BELLWETHER_MODEL__SESSIONS", "3")];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let config = Config::from_toml("[kafka]\nbrokers = 'b:2'", &environment, None).unwrap();
+        assert_eq!((config.kafka.brokers.as_str(), config.model.sessions), ("a:1", 3));
+    }
+
+    #[test]
+    fn properties_come_from_files_and_the_environment_too() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "hunter2\n").unwrap();
+        let environment = [("BELLWETHER_KAFKA__PROPERTIES__SASL_PASSWORD".to_owned(), format!("file:{}", file.path().display()))];
+        let config = Config::from_toml("", &environment, None).unwrap();
+        assert_eq!(property_value(&config.kafka.properties["sasl.password"]).unwrap(), "hunter2");
+        let missing = [("BELLWETHER_KAFKA__PROPERTIES__SASL_PASSWORD".to_owned(), "file:/nowhere".to_owned())];
+        assert!(Config::from_toml("", &missing, None).unwrap_err().0[0].contains("the file cannot be read"));
+    }
+
+    #[test]
+    fn secrets_are_hidden_and_own_properties_refused() {
+        let config = Config::from_toml("[kafka.properties]\n'sasl.password' = 'hunter2'\n'client.id' = 'x'", &[], None).unwrap();
+        let shown = config.display();
+        assert!(!shown.contains("hunter2") && shown.contains("***") && shown.contains("client.id"), "{shown}");
+        assert_eq!(problems("[kafka.properties]\n'group.id' = 'x'").len(), 1);
+    }
+
+    #[test]
+    fn the_effective_configuration_reads_back_as_itself() {
+        let config = Config::default();
+        let again = Config::from_toml(&config.display(), &[], None).unwrap();
+        assert_eq!(config.version(), again.version());
+        assert_eq!(config.display(), again.display());
+    }
+
+    #[test]
+    fn rules_of_a_file_replace_the_default_rules() {
+        let config =
+            Config::from_toml("[rules.only]\ngroup_by='market'\ncondition='level'\nwarning=-0.3\ncritical=-0.5\nresolve=-0.1", &[], None)
+                .unwrap();
+        assert_eq!(config.rules.keys().collect::<Vec<_>>(), ["only"]);
+        assert_eq!(config.rules["only"].cooldown.ms(), 900_000);
+    }
+}

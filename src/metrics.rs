@@ -1,0 +1,248 @@
+//! Every metric, once: one struct of typed handles that is passed in. No metric is named anywhere else.
+//!
+//! Labels come from closed sets: reasons, outcomes, roles, the model's topics, the watchlist's subjects. Never news text.
+
+use prometheus::core::Collector;
+use prometheus::{
+    Counter, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+/// Typed handles of all metrics, registered in a registry of their own.
+pub struct Metrics {
+    registry: Registry,
+    pub items: IntCounterVec,
+    pub dead_letters: IntCounterVec,
+    pub items_truncated: IntCounter,
+    pub masked: IntCounterVec,
+    pub sentiment_items: IntCounterVec,
+    pub topic_items: IntCounterVec,
+    pub tokens: IntCounterVec,
+    pub tokenize_seconds: Counter,
+    pub batch_texts: Histogram,
+    pub inference_duration: Histogram,
+    pub device_nodes: IntGaugeVec,
+    pub model_info: IntGaugeVec,
+    pub observations: IntCounterVec,
+    pub panes_published: IntCounter,
+    pub hops: IntCounter,
+    pub hop_duration: Histogram,
+    pub subjects: IntGauge,
+    pub subject_score: GaugeVec,
+    pub subject_negative_ratio: GaugeVec,
+    pub subject_items: GaugeVec,
+    pub watermark_lag: Gauge,
+    pub alert_transitions: IntCounterVec,
+    pub open_alerts: IntGaugeVec,
+    pub delay: HistogramVec,
+    pub consumer_lag: IntGaugeVec,
+    pub partitions_assigned: IntGaugeVec,
+    pub partitions_paused: IntGaugeVec,
+    pub rebalances: IntCounterVec,
+    pub commits: IntCounterVec,
+    pub kafka_errors: IntCounterVec,
+    pub restored_panes: IntCounter,
+    pub restore_duration: Gauge,
+    pub ready: IntGauge,
+    resident_memory: Gauge,
+    cpu_seconds: Counter,
+}
+
+/// Registers metrics with the `bellwether_` prefix.
+struct Maker(Registry);
+
+impl Maker {
+    fn add<C: Collector + Clone + 'static>(&self, collector: Result<C, prometheus::Error>) -> C {
+        let collector = collector.expect("names and labels are constants that the tests register");
+        self.0.register(Box::new(collector.clone())).expect("every name is registered once");
+        collector
+    }
+
+    fn opts(name: &str, help: &str) -> Opts {
+        Opts::new(format!("bellwether_{name}"), help)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.add(IntCounter::with_opts(Self::opts(name, help)))
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.add(IntCounterVec::new(Self::opts(name, help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Gauge {
+        self.add(Gauge::with_opts(Self::opts(name, help)))
+    }
+
+    fn whole_gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.add(IntGauge::with_opts(Self::opts(name, help)))
+    }
+
+    fn whole_gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.add(IntGaugeVec::new(Self::opts(name, help), labels))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+        self.add(GaugeVec::new(Self::opts(name, help), labels))
+    }
+
+    fn histogram_opts(name: &str, help: &str, buckets: &[f64]) -> HistogramOpts {
+        HistogramOpts::new(format!("bellwether_{name}"), help).buckets(buckets.to_vec())
+    }
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        let make = Maker(Registry::new());
+        let durations = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
+        let delays = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0];
+        let build = make.whole_gauges("build_info", "1, with the version as a label", &["version"]);
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let start = make.add(Gauge::new("process_start_time_seconds", "Start of the process, seconds since the Unix epoch"));
+        start.set(chrono::Utc::now().timestamp_millis() as f64 / 1e3);
+        let metrics = Self {
+            items: make.counters("items_total", "News items that left the classifier, by outcome", &["outcome"]),
+            dead_letters: make.counters("dead_letters_total", "Records sent to the dead letter topic, by reason", &["reason"]),
+            items_truncated: make.counter("items_truncated_total", "Items longer than the model reads"),
+            masked: make.counters("masked_total", "Pieces of personal data masked, by kind", &["kind"]),
+            sentiment_items: make.counters("sentiment_items_total", "Items by predicted sentiment", &["sentiment"]),
+            topic_items: make.counters("topic_items_total", "Items by predicted topic", &["topic"]),
+            tokens: make.counters("tokens_total", "Tokens sent through the model: real ones and padding", &["kind"]),
+            tokenize_seconds: make.add(Counter::with_opts(Maker::opts("tokenize_seconds_total", "Seconds spent tokenising"))),
+            batch_texts: make.add(Histogram::with_opts(Maker::histogram_opts(
+                "batch_texts",
+                "Texts in a batch",
+                &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0],
+            ))),
+            inference_duration: make.add(Histogram::with_opts(Maker::histogram_opts(
+                "inference_duration_seconds",
+                "Seconds a batch takes in ONNX Runtime",
+                &durations,
+            ))),
+            device_nodes: make.whole_gauges(
+                "device_nodes",
+                "Nodes of the model's graph, by the execution provider they were placed on",
+                &["device"],
+            ),
+            model_info: make.whole_gauges("model_info", "1, with the model in use as labels", &["name", "version", "device"]),
+            observations: make.counters("observations_total", "Observations read by the monitor, by outcome", &["outcome"]),
+            panes_published: make.counter("panes_published_total", "Closed, non-empty panes published"),
+            hops: make.counter("hops_total", "Hops evaluated"),
+            hop_duration: make.add(Histogram::with_opts(Maker::histogram_opts(
+                "hop_duration_seconds",
+                "Seconds from a watermark that moves to its published outcome: closing panes, windows, rules",
+                &durations,
+            ))),
+            subjects: make.whole_gauge("subjects", "Subjects with items in the rolling window"),
+            subject_score: make.gauges("subject_score", "Mean score in the rolling window, -1 to 1", &["subject"]),
+            subject_negative_ratio: make.gauges("subject_negative_ratio", "Share of negative items in the rolling window", &["subject"]),
+            subject_items: make.gauges("subject_items", "Items in the rolling window", &["subject"]),
+            watermark_lag: make.gauge("watermark_lag_seconds", "Seconds the slowest partition's watermark is behind the clock"),
+            alert_transitions: make.counters("alert_transitions_total", "Alert transitions published", &["transition", "severity"]),
+            open_alerts: make.whole_gauges("open_alerts", "Alerts now open", &["severity"]),
+            delay: make.add(HistogramVec::new(
+                Maker::histogram_opts("delay_seconds", "Seconds to an acknowledged output: scored, from the raw record's Kafka timestamp; alerted, from that of the watermark that closed the hop", &delays),
+                &["stage"],
+            )),
+            consumer_lag: make.whole_gauges("consumer_lag_records", "Records between the read position and the log end offset", &["role"]),
+            partitions_assigned: make.whole_gauges("partitions_assigned", "Partitions this process reads", &["role"]),
+            partitions_paused: make.whole_gauges("partitions_paused", "Partitions paused because the next stage is full", &["role"]),
+            rebalances: make.counters("rebalances_total", "Rebalances of the consumer group seen", &["role", "event"]),
+            commits: make.counters("commits_total", "Offset commits, by outcome", &["role", "outcome"]),
+            kafka_errors: make.counters("kafka_errors_total", "Errors that the Kafka client reported", &["role"]),
+            restored_panes: make.counter("restored_panes_total", "Panes read back at an assignment"),
+            restore_duration: make.gauge("restore_duration_seconds", "Seconds the last restore took"),
+            ready: make.whole_gauge("ready", "1 once partitions are assigned, state is restored and the model is warm"),
+            resident_memory: make.add(Gauge::new("process_resident_memory_bytes", "Resident memory")),
+            cpu_seconds: make.add(Counter::new("process_cpu_seconds_total", "User and system CPU time")),
+            registry: make.0,
+        };
+        metrics.start_at_zero();
+        metrics
+    }
+
+    /// Counters of a closed set stand at 0 before their first event: otherwise a rate would miss it.
+    fn start_at_zero(&self) {
+        let roles = ["classifier", "monitor"];
+        let (severities, transitions) = (["warning", "critical"], ["firing", "escalated", "resolved"]);
+        let all = |counter: &IntCounterVec, values: &[&str]| values.iter().for_each(|value| drop(counter.with_label_values(&[*value])));
+        let pairs = |counter: &IntCounterVec, ones: &[&str], others: &[&str]| {
+            ones.iter().for_each(|one| others.iter().for_each(|other| drop(counter.with_label_values(&[*one, *other]))));
+        };
+        all(&self.items, &["scored", "dead"]);
+        all(&self.dead_letters, &crate::decode::Reason::ALL.map(crate::decode::Reason::as_str));
+        all(&self.masked, &crate::privacy::KINDS);
+        all(&self.sentiment_items, &crate::news::Sentiment::ALL.map(crate::news::Sentiment::as_str));
+        all(&self.tokens, &["real", "padding"]);
+        all(&self.observations, &["counted", "late", "duplicate"]);
+        all(&self.kafka_errors, &roles);
+        pairs(&self.alert_transitions, &transitions, &severities);
+        pairs(&self.rebalances, &roles, &["assigned", "revoked", "lost"]);
+        pairs(&self.commits, &roles, &["ok", "error"]);
+        for gauge in [&self.consumer_lag, &self.partitions_assigned, &self.partitions_paused] {
+            roles.iter().for_each(|role| gauge.with_label_values(&[*role]).set(0));
+        }
+        severities.iter().for_each(|severity| self.open_alerts.with_label_values(&[*severity]).set(0));
+        ["scored", "alerted"].iter().for_each(|stage| drop(self.delay.with_label_values(&[*stage])));
+    }
+
+    /// All metrics in the Prometheus text format.
+    pub fn render(&self) -> String {
+        self.read_process();
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("writing to memory does not fail");
+        String::from_utf8(text).expect("the text format is UTF-8")
+    }
+
+    /// Reads `/proc`; where there is none the two process metrics stay at zero.
+    fn read_process(&self) {
+        if let Ok(memory) = std::fs::read_to_string("/proc/self/statm")
+            && let Some(pages) = memory.split_whitespace().nth(1).and_then(|pages| pages.parse::<f64>().ok())
+        {
+            self.resident_memory.set(pages * 4096.0);
+        }
+        if let Ok(stat) = std::fs::read_to_string("/proc/self/stat")
+            && let Some((_, fields)) = stat.rsplit_once(')')
+        {
+            // Fields 14 and 15 of proc(5): user and system time in ticks of 1/100 s.
+            let ticks: f64 = fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
+            let grown = ticks / 100.0 - self.cpu_seconds.get();
+            if grown > 0.0 {
+                self.cpu_seconds.inc_by(grown);
+            }
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closed_sets_start_at_zero() {
+        let text = Metrics::new().render();
+        for line in [
+            "bellwether_open_alerts{severity=\"critical\"} 0",
+            "bellwether_alert_transitions_total{severity=\"warning\",transition=\"firing\"} 0",
+            "bellwether_dead_letters_total{reason=\"no_text\"} 0",
+        ] {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
+    }
+
+    #[test]
+    fn metrics_render_with_their_prefix_and_the_process() {
+        let metrics = Metrics::new();
+        metrics.items.with_label_values(&["scored"]).inc();
+        let text = metrics.render();
+        assert!(text.contains("bellwether_items_total{outcome=\"scored\"} 1"), "{text}");
+        let memory = text.lines().find_map(|line| line.strip_prefix("process_resident_memory_bytes ")).unwrap();
+        assert!(memory.parse::<f64>().unwrap() > 1e6);
+    }
+}

@@ -1,0 +1,397 @@
+//! Plain types that cross between modules: a news item, its classification, what it says about a subject.
+//!
+//! Nothing here knows Kafka, ONNX or polars. JSON shapes are those of `schemas/`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest, Sha256};
+
+/// Version of the JSON shapes this build writes.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// When something happened, in milliseconds since the Unix epoch, UTC. JSON: RFC 3339 with milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventTime(pub i64);
+
+impl EventTime {
+    /// `None` where the text is not RFC 3339.
+    pub fn parse(text: &str) -> Option<Self> {
+        DateTime::parse_from_rfc3339(text).ok().map(|at| Self(at.timestamp_millis()))
+    }
+
+    /// The start of the half-open slice `[start, start + size_ms)` that holds this time.
+    pub fn floor(self, size_ms: i64) -> Self {
+        Self(self.0.div_euclid(size_ms) * size_ms)
+    }
+
+    pub fn plus(self, milliseconds: i64) -> Self {
+        Self(self.0.saturating_add(milliseconds))
+    }
+
+    pub fn now() -> Self {
+        Self(Utc::now().timestamp_millis())
+    }
+
+    /// `16:40`, for sentences.
+    pub fn clock(self) -> String {
+        DateTime::<Utc>::from_timestamp_millis(self.0).map_or_else(|| self.0.to_string(), |at| at.format("%H:%M").to_string())
+    }
+}
+
+impl fmt::Display for EventTime {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match DateTime::<Utc>::from_timestamp_millis(self.0) {
+            Some(at) => formatter.write_str(&at.to_rfc3339_opts(SecondsFormat::Millis, true)),
+            None => write!(formatter, "{} ms", self.0),
+        }
+    }
+}
+
+impl Serialize for EventTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for EventTime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("{text:?} is not an RFC 3339 time")))
+    }
+}
+
+/// One decoded item of `news.raw`. At least one of `title` and `body` has text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewsItem {
+    pub id: String,
+    pub published_at: EventTime,
+    pub title: Option<String>,
+    pub body: Option<String>,
+    pub source: Option<String>,
+    pub url: Option<String>,
+    pub symbols: Vec<String>,
+    pub lang: Option<String>,
+    /// Input fields this build does not know; they pass through.
+    pub extra: serde_json::Map<String, serde_json::Value>,
+}
+
+impl NewsItem {
+    /// The text the model reads: title and body as one passage. Training joins them the same way.
+    pub fn text(&self) -> String {
+        match (&self.title, &self.body) {
+            (Some(title), Some(body)) => passage(title, body),
+            (Some(one), None) | (None, Some(one)) => one.clone(),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+/// Title and body as one passage, with a full stop between them unless the title has its own.
+pub fn passage(title: &str, body: &str) -> String {
+    let stop = if title.ends_with(['.', '!', '?', ':', '…']) { " " } else { ". " };
+    format!("{title}{stop}{body}")
+}
+
+/// The id of an item that brings none: the first 128 bits of SHA-256 over its text, as hex.
+pub fn text_id(title: Option<&str>, body: Option<&str>) -> String {
+    let mut hash = Sha256::new();
+    hash.update(title.unwrap_or_default());
+    hash.update([0]);
+    hash.update(body.unwrap_or_default());
+    hex(&hash.finalize()[..16])
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sentiment {
+    Negative,
+    Neutral,
+    Positive,
+}
+
+impl Sentiment {
+    pub const ALL: [Self; 3] = [Self::Negative, Self::Neutral, Self::Positive];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Negative => "negative",
+            Self::Neutral => "neutral",
+            Self::Positive => "positive",
+        }
+    }
+
+    /// Understands the label names common among sentiment models; `None` for others.
+    pub fn from_label(label: &str) -> Option<Self> {
+        match label.to_ascii_lowercase().as_str() {
+            "negative" | "neg" | "bearish" => Some(Self::Negative),
+            "neutral" | "neu" => Some(Self::Neutral),
+            "positive" | "pos" | "bullish" => Some(Self::Positive),
+            _ => None,
+        }
+    }
+}
+
+/// Normalised outputs of the sentiment head; they sum to 1.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct SentimentProbabilities {
+    pub negative: f64,
+    pub neutral: f64,
+    pub positive: f64,
+}
+
+impl SentimentProbabilities {
+    /// P(positive) − P(negative), −1 to 1, rounded to 10⁻⁶ so that sums over panes are exact in integers.
+    pub fn score(&self) -> Score {
+        Score::from_f64(self.positive - self.negative)
+    }
+
+    pub fn label(&self) -> Sentiment {
+        if self.negative >= self.neutral && self.negative >= self.positive {
+            Sentiment::Negative
+        } else if self.positive > self.neutral {
+            Sentiment::Positive
+        } else {
+            Sentiment::Neutral
+        }
+    }
+}
+
+/// A sentiment score (or a sum of scores) in millionths, so that addition is exact and its order does not matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Score(pub i64);
+
+impl Score {
+    pub fn from_f64(value: f64) -> Self {
+        Self((value * 1e6).round() as i64)
+    }
+
+    pub fn to_f64(self) -> f64 {
+        self.0 as f64 / 1e6
+    }
+}
+
+impl Serialize for Score {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(self.to_f64())
+    }
+}
+
+impl<'de> Deserialize<'de> for Score {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        f64::deserialize(deserializer).map(Self::from_f64)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TopicResult {
+    pub label: String,
+    pub probability: f64,
+    pub probabilities: BTreeMap<String, f64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SentimentResult {
+    pub label: Sentiment,
+    pub score: Score,
+    pub probabilities: SentimentProbabilities,
+}
+
+/// The model's raw outputs for one text, in the order of its labels.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Logits {
+    pub topic: Vec<f32>,
+    pub sentiment: Vec<f32>,
+}
+
+/// What the model said of one text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Classification {
+    pub topic: TopicResult,
+    pub sentiment: SentimentResult,
+    pub logits: Logits,
+    /// The text was longer than the model reads; its end was not seen.
+    pub truncated: bool,
+}
+
+/// Which model, exactly. `version` is the first 12 hex digits of a SHA-256 over the model's files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelIdentity {
+    pub name: String,
+    pub version: String,
+}
+
+/// The place of a record in `news.raw`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RawPlace {
+    pub partition: i32,
+    pub offset: i64,
+}
+
+/// One record of `news.scored`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Scored {
+    pub schema: u32,
+    pub id: String,
+    pub published_at: EventTime,
+    pub source: Option<String>,
+    pub url: Option<String>,
+    pub symbols: Vec<String>,
+    pub lang: Option<String>,
+    pub title: Option<String>,
+    pub body: Option<String>,
+    pub extra: serde_json::Map<String, serde_json::Value>,
+    pub topic: TopicResult,
+    pub sentiment: SentimentResult,
+    pub entities: Vec<String>,
+    pub groups: Vec<String>,
+    pub subjects: Vec<Subject>,
+    pub truncated: bool,
+    /// How many pieces of personal data were replaced, by kind.
+    pub masked: BTreeMap<String, u32>,
+    pub model: ModelIdentity,
+    pub raw: RawPlace,
+    pub scored_at: EventTime,
+}
+
+/// What a window is about: `market`, `topic:<label>`, `entity:<id>` or `group:<id>`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Subject(pub String);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SubjectKind {
+    Market,
+    Topic,
+    Entity,
+    Group,
+}
+
+impl Subject {
+    pub fn market() -> Self {
+        Self("market".into())
+    }
+
+    pub fn topic(label: &str) -> Self {
+        Self(format!("topic:{label}"))
+    }
+
+    pub fn entity(id: &str) -> Self {
+        Self(format!("entity:{id}"))
+    }
+
+    pub fn group(id: &str) -> Self {
+        Self(format!("group:{id}"))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn kind(&self) -> SubjectKind {
+        match self.0.split_once(':').map(|(kind, _)| kind) {
+            Some("topic") => SubjectKind::Topic,
+            Some("entity") => SubjectKind::Entity,
+            Some("group") => SubjectKind::Group,
+            _ => SubjectKind::Market,
+        }
+    }
+
+    /// The part after the kind: the label or id; `market` for the market.
+    pub fn local(&self) -> &str {
+        self.0.split_once(':').map_or(self.0.as_str(), |(_, local)| local)
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// One record of `news.observations`: an item as seen by one subject, or a watermark.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Observation {
+    Item(ItemObservation),
+    Watermark(WatermarkObservation),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ItemObservation {
+    pub schema: u32,
+    pub subject: Subject,
+    pub id: String,
+    pub event_time_ms: i64,
+    pub topic: String,
+    pub sentiment: Sentiment,
+    pub score: Score,
+    pub source: Option<String>,
+    pub title: Option<String>,
+    pub url: Option<String>,
+}
+
+/// How far one raw partition is complete in event time. `watermark_ms` is `None` before its first item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatermarkObservation {
+    pub schema: u32,
+    pub raw_partition: i32,
+    pub raw_partitions: i32,
+    pub watermark_ms: Option<i64>,
+    pub idle: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn event_time_prints_and_reads_rfc_3339_with_milliseconds() {
+        let at = EventTime::parse("2023-03-10T16:35:00+01:00").unwrap();
+        assert_eq!(at.to_string(), "2023-03-10T15:35:00.000Z");
+        assert_eq!(EventTime::parse(&at.to_string()), Some(at));
+    }
+
+    #[test]
+    fn floor_is_half_open_and_works_before_1970() {
+        assert_eq!(EventTime(10_000).floor(10_000), EventTime(10_000));
+        assert_eq!(EventTime(9_999).floor(10_000), EventTime(0));
+        assert_eq!(EventTime(-1).floor(10_000), EventTime(-10_000));
+    }
+
+    #[test]
+    fn a_label_tie_goes_to_the_negative_side() {
+        let even = SentimentProbabilities { negative: 0.4, neutral: 0.2, positive: 0.4 };
+        assert_eq!(even.label(), Sentiment::Negative);
+        assert_eq!(even.score(), Score(0));
+    }
+
+    #[test]
+    fn subjects_know_their_kind_and_local_part() {
+        assert_eq!(Subject::topic("Fed | Central Banks").kind(), SubjectKind::Topic);
+        assert_eq!(Subject::topic("a:b").local(), "a:b");
+        assert_eq!(Subject::market().kind(), SubjectKind::Market);
+    }
+
+    #[test]
+    fn observations_carry_their_kind_in_json() {
+        let watermark = Observation::Watermark(WatermarkObservation {
+            schema: SCHEMA_VERSION,
+            raw_partition: 1,
+            raw_partitions: 3,
+            watermark_ms: None,
+            idle: true,
+        });
+        let json = serde_json::to_value(&watermark).unwrap();
+        assert_eq!(json["kind"], "watermark");
+        assert_eq!(serde_json::from_value::<Observation>(json).unwrap(), watermark);
+    }
+}
