@@ -1,0 +1,296 @@
+//! Texts → topic and sentiment by a fine-tuned ONNX model. The only door to `ort` and `tokenizers`.
+//!
+//! [`Classify::submit`] takes a slab of texts and returns at once; a tokenizer thread sorts the slab by length and cuts
+//! it into batches of bounded padded size ([`batch`]), session threads run them (`session`), and [`Ticket::wait`]
+//! gives the results in the order of the texts.
+
+pub mod batch;
+pub mod model;
+mod session;
+mod text;
+
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::Instant;
+
+use crate::config::{Device, ModelConfig};
+use crate::metrics::Metrics;
+use crate::news::{Classification, ModelIdentity};
+use batch::Batch;
+use model::{Encoder, ModelDirectory};
+use session::{EncoderSession, HeadOutputs};
+
+pub use model::Labels;
+pub use text::prepare;
+
+/// What can go wrong between a text and its labels. Each ends the process: no text is skipped.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    #[error("model: {0}")]
+    Model(String),
+    #[error("ONNX Runtime: {0}")]
+    Runtime(String),
+    #[error("device {device} was asked for and cannot be used: {why}")]
+    Device { device: Device, why: String },
+    #[error("inference failed: {0}")]
+    Inference(String),
+    #[error("a classifier thread ended unexpectedly")]
+    Stopped,
+}
+
+/// Something that classifies texts. A trait because tests need a fake that is slow or fails.
+pub trait Classify: Send + Sync {
+    fn identity(&self) -> &ModelIdentity;
+
+    /// Queues the texts; blocks while two slabs are already waiting, so that memory is bounded.
+    fn submit(&self, texts: Vec<String>) -> Ticket;
+}
+
+/// The results of one slab, to come.
+pub struct Ticket(mpsc::Receiver<Result<Vec<Classification>, Error>>);
+
+impl Ticket {
+    /// A ticket whose results come through the returned sender.
+    pub fn open() -> (mpsc::SyncSender<Result<Vec<Classification>, Error>>, Self) {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        (sender, Self(receiver))
+    }
+
+    /// Blocks until the slab is done: one classification a text, in the order of the texts.
+    pub fn wait(self) -> Result<Vec<Classification>, Error> {
+        self.0.recv().unwrap_or(Err(Error::Stopped))
+    }
+}
+
+/// The real classifier: an ONNX model behind a tokenizer thread and session threads.
+pub struct OnnxClassifier {
+    identity: ModelIdentity,
+    labels: Labels,
+    device: Device,
+    nodes: Vec<(String, usize)>,
+    slabs: mpsc::SyncSender<Slab>,
+}
+
+struct Slab {
+    texts: Vec<String>,
+    done: mpsc::SyncSender<Result<Vec<Classification>, Error>>,
+}
+
+/// A slab whose batches are under way; the last batch to finish answers the ticket.
+struct Progress {
+    state: Mutex<ProgressState>,
+    done: mpsc::SyncSender<Result<Vec<Classification>, Error>>,
+}
+
+struct ProgressState {
+    outputs: Vec<HeadOutputs>,
+    batches_left: usize,
+    failure: Option<Error>,
+}
+
+struct Job {
+    encoder: usize,
+    batch: Batch,
+    progress: Arc<Progress>,
+}
+
+impl OnnxClassifier {
+    /// Loads ONNX Runtime and the model, checks both, warms every session up, and starts the threads.
+    ///
+    /// # Errors
+    /// [`Error::Model`] names the file and what is wrong with it; [`Error::Device`] where a named device is not there.
+    pub fn start(config: &ModelConfig, metrics: Arc<Metrics>) -> Result<Self, Error> {
+        let environment = session::environment(config)?;
+        let (device, directory, sessions) = session::open(&environment, config)?;
+        let nodes = session::node_counts(&sessions[0]);
+        for (name, count) in &nodes {
+            metrics.device_nodes.with_label_values(&[name]).set(*count as i64);
+        }
+        let ModelDirectory { identity, labels, encoders } = directory;
+        metrics.model_info.with_label_values(&[&identity.name, &identity.version, &device.to_string()]).set(1);
+
+        // Two jobs a session: one running, one ready. Two slabs: one being tokenised, one ready.
+        let (job_sender, job_receiver) = mpsc::sync_channel::<Job>(sessions.len() * 2);
+        let (slab_sender, slab_receiver) = mpsc::sync_channel::<Slab>(2);
+        let job_receiver = Arc::new(Mutex::new(job_receiver));
+        let decoder = Arc::new(Decoder::new(&labels, &encoders));
+        for (index, sessions) in sessions.into_iter().enumerate() {
+            let (jobs, decoder, metrics) = (job_receiver.clone(), decoder.clone(), metrics.clone());
+            spawn(format!("session-{index}"), move || run_session(sessions, &jobs, &decoder, &metrics))?;
+        }
+        let limits = batch::Limits { texts: config.batch_texts, tokens: config.batch_tokens };
+        spawn("tokenizer".into(), move || run_tokenizer(&encoders, limits, &slab_receiver, &job_sender, &metrics))?;
+        Ok(Self { identity, labels, device, nodes, slabs: slab_sender })
+    }
+
+    pub fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    /// The device in use: never `auto`.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Graph nodes by execution provider, as ONNX Runtime placed them.
+    pub fn nodes(&self) -> &[(String, usize)] {
+        &self.nodes
+    }
+}
+
+impl Classify for OnnxClassifier {
+    fn identity(&self) -> &ModelIdentity {
+        &self.identity
+    }
+
+    fn submit(&self, texts: Vec<String>) -> Ticket {
+        let (done, ticket) = Ticket::open();
+        // A failed send drops `done`, and the ticket then answers `Stopped`.
+        let _ = self.slabs.send(Slab { texts, done });
+        ticket
+    }
+}
+
+fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    thread::Builder::new().name(name).spawn(body).map(drop).map_err(|error| Error::Runtime(format!("a thread cannot be started: {error}")))
+}
+
+fn run_tokenizer(
+    encoders: &[Encoder],
+    limits: batch::Limits,
+    slabs: &mpsc::Receiver<Slab>,
+    jobs: &mpsc::SyncSender<Job>,
+    metrics: &Metrics,
+) {
+    while let Ok(Slab { texts, done }) = slabs.recv() {
+        let started = Instant::now();
+        let count = texts.len();
+        if count == 0 {
+            let _ = done.send(Ok(Vec::new()));
+            continue;
+        }
+        let mut outputs = vec![HeadOutputs::default(); count];
+        let mut batches = Vec::new();
+        let mut failure = None;
+        for (index, encoder) in encoders.iter().enumerate() {
+            match encoder.encode(&texts) {
+                Ok(encoded) => {
+                    for (output, text) in outputs.iter_mut().zip(&encoded) {
+                        output.truncated |= text.truncated;
+                    }
+                    batches.extend(batch::plan(&encoded, limits, encoder.pad_id).into_iter().map(|batch| (index, batch)));
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        metrics.tokenize_seconds.inc_by(started.elapsed().as_secs_f64());
+        if let Some(error) = failure {
+            let _ = done.send(Err(error));
+            continue;
+        }
+        let state = ProgressState { outputs, batches_left: batches.len(), failure: None };
+        let progress = Arc::new(Progress { state: Mutex::new(state), done });
+        for (encoder, batch) in batches {
+            metrics.batch_texts.observe(batch.rows() as f64);
+            metrics.tokens.with_label_values(&["real"]).inc_by(batch.real_tokens as u64);
+            metrics.tokens.with_label_values(&["padding"]).inc_by((batch.ids.len() - batch.real_tokens) as u64);
+            if jobs.send(Job { encoder, batch, progress: progress.clone() }).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn run_session(mut sessions: Vec<EncoderSession>, jobs: &Mutex<mpsc::Receiver<Job>>, decoder: &Decoder, metrics: &Metrics) {
+    loop {
+        let job = jobs.lock().expect("no session thread panics while it waits for a job").recv();
+        let Ok(Job { encoder, batch, progress }) = job else { return };
+        let started = Instant::now();
+        let result = sessions[encoder].run(&batch);
+        metrics.inference_duration.observe(started.elapsed().as_secs_f64());
+        let mut state = progress.state.lock().expect("no session thread panics while it holds a slab");
+        match result {
+            Ok(rows) => {
+                for (&place, row) in batch.places.iter().zip(rows) {
+                    state.outputs[place].merge(row);
+                }
+            }
+            Err(error) => state.failure = Some(error),
+        }
+        state.batches_left -= 1;
+        if state.batches_left == 0 {
+            let outputs = std::mem::take(&mut state.outputs);
+            let answer = state.failure.take().map_or_else(|| Ok(outputs.into_iter().map(|o| decoder.decode(o)).collect()), Err);
+            let _ = progress.done.send(answer);
+        }
+    }
+}
+
+/// Logits → probabilities and labels.
+struct Decoder {
+    labels: Labels,
+    topic_temperature: f64,
+    sentiment_temperature: f64,
+}
+
+impl Decoder {
+    fn new(labels: &Labels, encoders: &[Encoder]) -> Self {
+        let temperature = |pick: fn(&Encoder) -> Option<f64>| encoders.iter().find_map(pick).unwrap_or(1.0);
+        Self {
+            labels: labels.clone(),
+            topic_temperature: temperature(|encoder| encoder.topic.as_ref().map(|head| head.temperature)),
+            sentiment_temperature: temperature(|encoder| encoder.sentiment.as_ref().map(|head| head.temperature)),
+        }
+    }
+
+    fn decode(&self, outputs: HeadOutputs) -> Classification {
+        let topic = softmax(&outputs.logits.topic, self.topic_temperature);
+        let best = topic.iter().enumerate().fold(0, |best, (index, &p)| if p > topic[best] { index } else { best });
+        let sentiment = softmax(&outputs.logits.sentiment, self.sentiment_temperature);
+        self.labels.classification(&topic, best, &sentiment, outputs.logits, outputs.truncated)
+    }
+}
+
+/// softmax(logits / temperature), stable against overflow; sums to 1. Guo et al. 2017, "On Calibration of Modern
+/// Neural Networks", section 4.2.
+fn softmax(logits: &[f32], temperature: f64) -> Vec<f64> {
+    let scaled: Vec<f64> = logits.iter().map(|&logit| f64::from(logit) / temperature).collect();
+    let largest = scaled.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let powers: Vec<f64> = scaled.iter().map(|value| (value - largest).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.into_iter().map(|power| power / sum).collect()
+}
+
+/// Classifies all texts in slabs, keeping two in flight. For `classify` and tests; the stream has its own loop.
+pub fn classify_all(classifier: &dyn Classify, texts: Vec<String>, slab_texts: usize) -> Result<Vec<Classification>, Error> {
+    let mut tickets = std::collections::VecDeque::new();
+    let mut results = Vec::with_capacity(texts.len());
+    let mut texts = texts.into_iter().peekable();
+    while texts.peek().is_some() {
+        tickets.push_back(classifier.submit(texts.by_ref().take(slab_texts).collect()));
+        if tickets.len() > 2 {
+            results.extend(tickets.pop_front().expect("just counted").wait()?);
+        }
+    }
+    for ticket in tickets {
+        results.extend(ticket.wait()?);
+    }
+    Ok(results)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn softmax_sums_to_one_and_survives_large_logits() {
+        let probabilities = softmax(&[1000.0, 1001.0, -1000.0], 1.0);
+        assert!((probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+        assert!((probabilities[1] - 0.731_058_578_630_004_9).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_higher_temperature_flattens() {
+        assert!(softmax(&[0.0, 2.0], 2.0)[1] < softmax(&[0.0, 2.0], 1.0)[1]);
+    }
+}

@@ -1,0 +1,276 @@
+//! ONNX Runtime: the environment, sessions on a device, and one batch through a session.
+
+use std::ffi::CStr;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use ort::AsPointer;
+use ort::environment::Environment;
+use ort::ep::{CUDA, ExecutionProviderDispatch, TensorRT};
+use ort::session::Session;
+use ort::session::builder::GraphOptimizationLevel;
+use ort::value::{TensorElementType, TensorRef, ValueType};
+
+use super::Error;
+use super::batch::{Batch, Limits, plan};
+use super::model::{Encoder, Head, ModelDirectory};
+use crate::config::{Device, ModelConfig};
+use crate::news::Logits;
+
+/// Logits of one text; a head that the encoder does not carry is empty.
+#[derive(Debug, Clone, Default)]
+pub struct HeadOutputs {
+    pub logits: Logits,
+    pub truncated: bool,
+}
+
+impl HeadOutputs {
+    pub fn merge(&mut self, other: Logits) {
+        if !other.topic.is_empty() {
+            self.logits.topic = other.topic;
+        }
+        if !other.sentiment.is_empty() {
+            self.logits.sentiment = other.sentiment;
+        }
+    }
+}
+
+fn runtime(error: impl std::fmt::Display) -> Error {
+    Error::Runtime(error.to_string())
+}
+
+/// The process-wide environment. ONNX Runtime is loaded once; later calls give the same.
+pub fn environment(config: &ModelConfig) -> Result<Environment, Error> {
+    static ENVIRONMENT: OnceLock<Result<Environment, Error>> = OnceLock::new();
+    ENVIRONMENT
+        .get_or_init(|| {
+            let library = find_library(config)?;
+            ort::init_from(&library)
+                .map_err(|error| Error::Runtime(format!("{} cannot be loaded: {error}", library.display())))?
+                .with_name("bellwether")
+                .with_telemetry(false)
+                .build()
+                .map_err(runtime)
+        })
+        .clone()
+}
+
+fn find_library(config: &ModelConfig) -> Result<PathBuf, Error> {
+    let named = match config.onnxruntime.as_os_str().is_empty() {
+        true => std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from),
+        false => Some(config.onnxruntime.clone()),
+    };
+    let candidates = match named {
+        Some(path) => vec![path],
+        None => default_libraries(),
+    };
+    candidates.iter().find(|path| path.is_file()).cloned().ok_or_else(|| {
+        let tried: Vec<String> = candidates.iter().map(|path| path.display().to_string()).collect();
+        Error::Runtime(format!("no library at {}; run `make build`, or set model.onnxruntime or ORT_DYLIB_PATH", tried.join(", ")))
+    })
+}
+
+/// `.runtime/onnxruntime/` under the working directory and under the folders above the binary.
+fn default_libraries() -> Vec<PathBuf> {
+    let local = Path::new(".runtime/onnxruntime/libonnxruntime.so");
+    let mut paths = vec![local.to_owned()];
+    if let Ok(binary) = std::env::current_exe() {
+        paths.extend(binary.ancestors().skip(1).take(3).map(|folder| folder.join(local)));
+    }
+    paths
+}
+
+/// One session per encoder, owned by one thread.
+pub struct EncoderSession {
+    session: Session,
+    topic: Option<Head>,
+    sentiment: Option<Head>,
+    token_types: bool,
+}
+
+/// A loaded model: where it runs, its files, and for every session thread one session an encoder.
+pub type Opened = (Device, ModelDirectory, Vec<Vec<EncoderSession>>);
+
+/// Loads the model, opens the sessions of every thread on the device asked for, and runs each once.
+///
+/// # Errors
+/// [`Error::Device`] where a named device cannot be used; [`Error::Model`] where heads and labels do not fit the graph.
+pub fn open(environment: &Environment, config: &ModelConfig) -> Result<Opened, Error> {
+    match config.device {
+        Device::Auto => match open_on(environment, config, Device::Cuda(0)) {
+            Err(Error::Device { why, .. }) => {
+                tracing::info!(why, "no GPU in use: model.device = \"auto\" chose the CPU");
+                open_on(environment, config, Device::Cpu)
+            }
+            opened => opened,
+        },
+        named => open_on(environment, config, named),
+    }
+}
+
+fn open_on(environment: &Environment, config: &ModelConfig, device: Device) -> Result<Opened, Error> {
+    let gpu = !matches!(device, Device::Cpu | Device::Auto);
+    let providers = find_library(config)?.with_file_name("libonnxruntime_providers_cuda.so");
+    if gpu && !providers.is_file() {
+        let why =
+            format!("{} is missing: this ONNX Runtime is a CPU build; install onnxruntime-gpu's libraries there", providers.display());
+        return Err(Error::Device { device, why });
+    }
+    let directory = ModelDirectory::load(config, device)?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let automatic = if gpu { 1 } else { cores.div_ceil(config.threads_per_session) };
+    let count = if config.sessions == 0 { automatic } else { config.sessions };
+    let sessions = (0..count)
+        .map(|_| directory.encoders.iter().map(|encoder| EncoderSession::open(environment, config, encoder, device)).collect())
+        .collect::<Result<_, _>>()?;
+    Ok((device, directory, sessions))
+}
+
+fn provider(device: Device) -> Option<ExecutionProviderDispatch> {
+    // Without `error_on_failure` ONNX Runtime would fall back to the CPU in silence.
+    match device {
+        Device::Auto | Device::Cpu => None,
+        Device::Cuda(index) => Some(CUDA::default().with_device_id(index).build().error_on_failure()),
+        Device::TensorRt(index) => Some(TensorRT::default().with_device_id(index).build().error_on_failure()),
+    }
+}
+
+impl EncoderSession {
+    fn open(environment: &Environment, config: &ModelConfig, encoder: &Encoder, device: Device) -> Result<Self, Error> {
+        let refuse = |why: String| match device {
+            Device::Auto | Device::Cpu => Error::Runtime(why),
+            _ => Error::Device { device, why },
+        };
+        let mut builder = Session::builder(environment)
+            .map_err(runtime)?
+            .with_optimization_level(GraphOptimizationLevel::All)
+            .map_err(runtime)?
+            .with_intra_threads(config.threads_per_session)
+            .map_err(runtime)?
+            // Spinning takes the cores that the other sessions need.
+            .with_intra_op_spinning(false)
+            .map_err(runtime)?
+            .with_config_entry("session.record_ep_graph_assignment_info", "1")
+            .map_err(runtime)?;
+        if let Some(provider) = provider(device) {
+            builder = builder.with_execution_providers([provider]).map_err(|error| refuse(error.to_string()))?;
+        }
+        let session = builder.commit_from_file(&encoder.onnx).map_err(|error| refuse(format!("{}: {error}", encoder.onnx.display())))?;
+        let has = |name: &str| session.inputs().iter().any(|input| input.name() == name);
+        for name in ["input_ids", "attention_mask"] {
+            if !has(name) {
+                return Err(Error::Model(format!("{} has no input {name:?}", encoder.onnx.display())));
+            }
+        }
+        for head in [&encoder.topic, &encoder.sentiment].into_iter().flatten() {
+            check_head(&session, encoder, head)?;
+        }
+        let token_types = has("token_type_ids");
+        let mut opened = Self { session, topic: encoder.topic.clone(), sentiment: encoder.sentiment.clone(), token_types };
+        if !matches!(device, Device::Auto | Device::Cpu) && !opened.nodes().iter().any(|(name, _)| !name.contains("CPU")) {
+            return Err(refuse("ONNX Runtime placed every node on the CPU".into()));
+        }
+        let probe = encoder.encode(&["Warm-up.".to_owned()])?;
+        for batch in plan(&probe, Limits { texts: 1, tokens: usize::MAX }, encoder.pad_id) {
+            opened.run(&batch).map_err(|error| refuse(error.to_string()))?;
+        }
+        Ok(opened)
+    }
+
+    /// Runs one batch; the rows come back in the batch's order.
+    pub fn run(&mut self, batch: &Batch) -> Result<Vec<Logits>, Error> {
+        let fail = |error: ort::Error| Error::Inference(error.to_string());
+        let shape = [batch.rows(), batch.width];
+        let mut inputs = ort::inputs![
+            "input_ids" => TensorRef::from_array_view((shape, batch.ids.as_slice())).map_err(fail)?,
+            "attention_mask" => TensorRef::from_array_view((shape, batch.mask.as_slice())).map_err(fail)?,
+        ];
+        let zeros = vec![0i64; if self.token_types { batch.ids.len() } else { 0 }];
+        if self.token_types {
+            inputs.push(("token_type_ids".into(), TensorRef::from_array_view((shape, zeros.as_slice())).map_err(fail)?.into()));
+        }
+        let outputs = self.session.run(inputs).map_err(fail)?;
+        let rows = |head: &Option<Head>| -> Result<Vec<Vec<f32>>, Error> {
+            let Some(head) = head else { return Ok(vec![Vec::new(); batch.rows()]) };
+            let value = &outputs[head.output.as_str()];
+            let flat: Vec<f32> = match value.dtype().tensor_type() {
+                Some(TensorElementType::Float16) => {
+                    value.try_extract_tensor::<half::f16>().map_err(fail)?.1.iter().map(|value| value.to_f32()).collect()
+                }
+                _ => value.try_extract_tensor::<f32>().map_err(fail)?.1.to_vec(),
+            };
+            match flat.len() == batch.rows() * head.labels && flat.iter().all(|value| value.is_finite()) {
+                true => Ok(flat.chunks(head.labels).map(<[f32]>::to_vec).collect()),
+                false => Err(Error::Inference(format!(
+                    "{} gave {} values for {} texts, or not finite ones",
+                    head.output,
+                    flat.len(),
+                    batch.rows()
+                ))),
+            }
+        };
+        let (topics, sentiments) = (rows(&self.topic)?, rows(&self.sentiment)?);
+        Ok(topics.into_iter().zip(sentiments).map(|(topic, sentiment)| Logits { topic, sentiment }).collect())
+    }
+
+    /// Graph nodes by execution provider.
+    fn nodes(&self) -> Vec<(String, usize)> {
+        let api = ort::api();
+        let mut counts: Vec<(String, usize)> = Vec::new();
+        let (mut subgraphs, mut subgraph_count) = (std::ptr::null(), 0usize);
+        // SAFETY: the session outlives this call, and the arrays and names returned belong to the session.
+        unsafe {
+            let status = (api.Session_GetEpGraphAssignmentInfo)(self.session.ptr(), &mut subgraphs, &mut subgraph_count);
+            if ort::Error::result_from_status(status).is_err() {
+                return counts;
+            }
+            for index in 0..subgraph_count {
+                let subgraph = *subgraphs.add(index);
+                let (mut name, mut nodes, mut node_count) = (std::ptr::null(), std::ptr::null(), 0usize);
+                let named = ort::Error::result_from_status((api.EpAssignedSubgraph_GetEpName)(subgraph, &mut name)).is_ok();
+                let counted =
+                    ort::Error::result_from_status((api.EpAssignedSubgraph_GetNodes)(subgraph, &mut nodes, &mut node_count)).is_ok();
+                if named && counted {
+                    let name = CStr::from_ptr(name).to_string_lossy().into_owned();
+                    match counts.iter_mut().find(|(other, _)| *other == name) {
+                        Some((_, count)) => *count += node_count,
+                        None => counts.push((name, node_count)),
+                    }
+                }
+            }
+        }
+        counts
+    }
+}
+
+/// Graph nodes by execution provider over all encoders of one thread.
+pub fn node_counts(sessions: &[EncoderSession]) -> Vec<(String, usize)> {
+    let mut counts = std::collections::BTreeMap::new();
+    for (name, count) in sessions.iter().flat_map(EncoderSession::nodes) {
+        *counts.entry(name).or_insert(0) += count;
+    }
+    counts.into_iter().collect()
+}
+
+/// The head's output exists and is as wide as it has labels.
+fn check_head(session: &Session, encoder: &Encoder, head: &Head) -> Result<(), Error> {
+    let onnx = encoder.onnx.display();
+    let output = session.outputs().iter().find(|output| output.name() == head.output).ok_or_else(|| {
+        let names: Vec<&str> = session.outputs().iter().map(|output| output.name()).collect();
+        Error::Model(format!("{onnx} has no output {:?} (it has {})", head.output, names.join(", ")))
+    })?;
+    let width = match output.dtype() {
+        ValueType::Tensor { shape, .. } => shape.last().copied(),
+        _ => None,
+    };
+    match width {
+        // −1: the graph leaves the width open; the first batch shows it, and the warm-up checks that.
+        Some(width) if width == -1 || width == head.labels as i64 => Ok(()),
+        _ => Err(Error::Model(format!(
+            "{onnx}: output {:?} has {} logits but config.json has {} labels",
+            head.output,
+            width.map_or_else(|| "no".into(), |width| width.to_string()),
+            head.labels
+        ))),
+    }
+}
