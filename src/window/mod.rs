@@ -1,0 +1,11 @@
+//! Event time, watermarks, panes and rolling windows. The only door to polars.
+//!
+//! Panes first, windows over panes: an item is counted once, in its pane; a window is a sum of closed panes.
+
+pub mod panes;
+pub mod rolling;
+pub mod watermark;
+
+pub use panes::{OpenPanes, PaneRecord};
+pub use rolling::{History, WindowCounts};
+pub use watermark::{PartitionClock, WatermarkMerge};

@@ -1,0 +1,174 @@
+//! Open panes: where items are counted until the watermark closes them. Order of arrival does not matter.
+
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use serde::{Deserialize, Serialize};
+
+use crate::news::{EventTime, ItemObservation, SCHEMA_VERSION, Score, Sentiment, Subject};
+
+/// One closed pane of one subject: a record of `sentiment.windows`. Half-open: `[pane_start, pane_end)`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PaneRecord {
+    pub schema: u32,
+    pub subject: Subject,
+    pub pane_start: EventTime,
+    pub pane_end: EventTime,
+    pub count: u64,
+    pub negative: u64,
+    pub neutral: u64,
+    pub positive: u64,
+    pub score_sum: Score,
+    /// Items by source; items without one count as `unknown`.
+    pub sources: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Default)]
+struct OpenPane {
+    negative: u64,
+    neutral: u64,
+    positive: u64,
+    score_sum: Score,
+    sources: BTreeMap<String, u64>,
+    /// Hashes of the ids counted, so that a record delivered twice counts once.
+    ids: HashSet<u64>,
+}
+
+/// All open panes of one monitor partition.
+#[derive(Debug)]
+pub struct OpenPanes {
+    pane_ms: i64,
+    panes: BTreeMap<EventTime, BTreeMap<Subject, OpenPane>>,
+}
+
+fn id_hash(id: &str) -> u64 {
+    // Fixed keys: the same in every process.
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl OpenPanes {
+    pub fn new(pane_ms: i64) -> Self {
+        Self { pane_ms, panes: BTreeMap::new() }
+    }
+
+    /// Counts an item in its pane; `false` if the pane has counted that id for that subject already.
+    pub fn count(&mut self, item: &ItemObservation) -> bool {
+        let start = EventTime(item.event_time_ms).floor(self.pane_ms);
+        let subjects = self.panes.entry(start).or_default();
+        if !subjects.contains_key(&item.subject) {
+            subjects.insert(item.subject.clone(), OpenPane::default());
+        }
+        let pane = subjects.get_mut(&item.subject).expect("inserted just now");
+        if !pane.ids.insert(id_hash(&item.id)) {
+            return false;
+        }
+        match item.sentiment {
+            Sentiment::Negative => pane.negative += 1,
+            Sentiment::Neutral => pane.neutral += 1,
+            Sentiment::Positive => pane.positive += 1,
+        }
+        pane.score_sum.0 += item.score.0;
+        let source = item.source.as_deref().unwrap_or("unknown");
+        match pane.sources.get_mut(source) {
+            Some(count) => *count += 1,
+            None => drop(pane.sources.insert(source.to_owned(), 1)),
+        }
+        true
+    }
+
+    /// Start of the earliest open pane.
+    pub fn earliest(&self) -> Option<EventTime> {
+        self.panes.keys().next().copied()
+    }
+
+    /// Closes all panes that end at or before `end`; ordered by pane, then subject.
+    pub fn close(&mut self, end: EventTime) -> Vec<PaneRecord> {
+        let open = self.panes.split_off(&end.plus(1 - self.pane_ms));
+        let closed = std::mem::replace(&mut self.panes, open);
+        let records =
+            closed.into_iter().flat_map(|(start, subjects)| subjects.into_iter().map(move |(subject, pane)| (start, subject, pane)));
+        records
+            .map(|(start, subject, pane)| PaneRecord {
+                schema: SCHEMA_VERSION,
+                subject,
+                pane_start: start,
+                pane_end: start.plus(self.pane_ms),
+                count: pane.negative + pane.neutral + pane.positive,
+                negative: pane.negative,
+                neutral: pane.neutral,
+                positive: pane.positive,
+                score_sum: pane.score_sum,
+                sources: pane.sources,
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub fn item(subject: &str, id: &str, event_time_ms: i64, sentiment: Sentiment) -> ItemObservation {
+        let score = match sentiment {
+            Sentiment::Negative => -0.8,
+            Sentiment::Neutral => 0.05,
+            Sentiment::Positive => 0.7,
+        };
+        ItemObservation {
+            schema: SCHEMA_VERSION,
+            subject: Subject(subject.into()),
+            id: id.into(),
+            event_time_ms,
+            topic: "Macro".into(),
+            sentiment,
+            score: Score::from_f64(score),
+            source: Some("wire.example".into()),
+            title: Some(format!("Headline {id}")),
+            url: None,
+        }
+    }
+
+    #[test]
+    fn an_id_counts_once_per_subject_and_pane() {
+        let mut panes = OpenPanes::new(1000);
+        assert!(panes.count(&item("market", "a", 10, Sentiment::Negative)));
+        assert!(!panes.count(&item("market", "a", 20, Sentiment::Negative)));
+        assert!(panes.count(&item("topic:Macro", "a", 10, Sentiment::Negative)));
+        let closed = panes.close(EventTime(1000));
+        assert_eq!(closed.iter().map(|pane| pane.count).collect::<Vec<_>>(), [1, 1]);
+    }
+
+    #[test]
+    fn a_pane_is_half_open_and_closes_at_its_end() {
+        let mut panes = OpenPanes::new(1000);
+        panes.count(&item("market", "a", 999, Sentiment::Positive));
+        panes.count(&item("market", "b", 1000, Sentiment::Positive));
+        assert!(panes.close(EventTime(999)).is_empty());
+        let closed = panes.close(EventTime(1000));
+        assert_eq!((closed.len(), closed[0].pane_start, closed[0].pane_end), (1, EventTime(0), EventTime(1000)));
+        assert_eq!(panes.earliest(), Some(EventTime(1000)));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_order_of_arrival_gives_the_same_panes(
+            mut items in proptest::collection::vec((0i64..5000, 0usize..20), 0..80),
+        ) {
+            let pane = |items: &[(i64, usize)]| {
+                let mut panes = OpenPanes::new(1000);
+                for &(at, id) in items {
+                    // The id fixes sentiment and time, as it does for a record that is delivered twice.
+                    let at = (at / 1000) * 1000 + (id as i64);
+                    let sentiment = Sentiment::ALL[id % 3];
+                    panes.count(&item("market", &format!("{id}-{}", at / 1000), at, sentiment));
+                }
+                panes.close(EventTime(6000))
+            };
+            let forwards = pane(&items);
+            items.reverse();
+            proptest::prop_assert_eq!(forwards, pane(&items));
+        }
+    }
+}
