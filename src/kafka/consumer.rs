@@ -1,0 +1,362 @@
+//! A consumer group member as a source of events, on a thread of its own.
+//!
+//! A full channel pauses the partitions while polling goes on, so that back-pressure never costs the group membership.
+//! A revocation is an event with an acknowledgement: the reader finishes and commits before the partitions go.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message;
+use rdkafka::statistics::Statistics;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio_util::sync::CancellationToken;
+
+use super::{Error, client_config};
+use crate::config::{KafkaConfig, Start};
+use crate::metrics::Metrics;
+use crate::news::EventTime;
+
+/// An event holds at most so many records or bytes, and the channel so many events: together some 20 MiB, whatever the
+/// size of the records.
+const BATCH_RECORDS: usize = 512;
+const BATCH_BYTES: usize = 4 << 20;
+const CHANNEL_EVENTS: usize = 4;
+/// How long a revocation may wait for the reader to finish; well below `max.poll.interval.ms`.
+const REVOKE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// One record as it came.
+#[derive(Debug, Clone)]
+pub struct Record {
+    pub partition: i32,
+    pub offset: i64,
+    /// Kafka timestamp; now, where a record has none.
+    pub time: EventTime,
+    pub key: Option<Vec<u8>>,
+    pub payload: Vec<u8>,
+}
+
+#[derive(Debug)]
+pub enum SourceEvent {
+    /// Records in order, and the partitions whose end was reached behind them.
+    Batch {
+        records: Vec<Record>,
+        ended: Vec<i32>,
+    },
+    Assigned(Vec<i32>),
+    /// Finish, commit, forget; then answer. `lost`: they belong to another already, do not commit.
+    Revoked {
+        partitions: Vec<i32>,
+        lost: bool,
+        done: SyncSender<()>,
+    },
+    /// The last event.
+    Stopped,
+}
+
+/// Offsets to commit: next offset and metadata by partition.
+pub type Offsets = BTreeMap<i32, (i64, String)>;
+
+pub struct Source {
+    consumer: Arc<BaseConsumer<Context>>,
+    events: Receiver<SourceEvent>,
+    topic: String,
+}
+
+struct Context {
+    role: &'static str,
+    topic: String,
+    metrics: Arc<Metrics>,
+    events: SyncSender<SourceEvent>,
+    /// Events that wait for room in the channel. Only the polling thread touches it.
+    waiting: Mutex<VecDeque<SourceEvent>>,
+    assigned: Mutex<BTreeSet<i32>>,
+    stop: CancellationToken,
+}
+
+impl ClientContext for Context {
+    fn stats(&self, statistics: Statistics) {
+        let partitions = statistics.topics.get(&self.topic).map(|topic| &topic.partitions);
+        let assigned = self.assigned.lock().expect("no holder of this lock panics");
+        let lag: i64 = partitions
+            .into_iter()
+            .flatten()
+            .filter(|(partition, _)| assigned.contains(partition))
+            // From the read position; librdkafka's own `consumer_lag` counts from the committed offset.
+            .map(|(_, partition)| match partition.app_offset {
+                read if read >= 0 => (partition.ls_offset - read).max(0),
+                _ => partition.consumer_lag.max(0),
+            })
+            .sum();
+        self.metrics.consumer_lag.with_label_values(&[self.role]).set(lag);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // The end of a partition comes as an "error" too; it is no news here.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
+        self.metrics.kafka_errors.with_label_values(&[self.role]).inc();
+        tracing::warn!(role = self.role, %error, reason, "Kafka client error; it retries by itself");
+    }
+}
+
+impl ConsumerContext for Context {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        let Rebalance::Revoke(list) = rebalance else { return };
+        let lost = consumer.assignment_lost();
+        let event = if lost { "lost" } else { "revoked" };
+        self.metrics.rebalances.with_label_values(&[self.role, event]).inc();
+        let partitions = self.partitions(list);
+        tracing::info!(role = self.role, ?partitions, lost, "partitions revoked");
+        self.set_assigned(|assigned| assigned.retain(|partition| !partitions.contains(partition)));
+        if self.stop.is_cancelled() || partitions.is_empty() {
+            return;
+        }
+        let (done, finished) = sync_channel(1);
+        let mut waiting = self.waiting.lock().expect("no holder of this lock panics");
+        waiting.push_back(SourceEvent::Revoked { partitions, lost, done });
+        for event in waiting.drain(..) {
+            if self.events.send(event).is_err() {
+                return;
+            }
+        }
+        drop(waiting);
+        if finished.recv_timeout(REVOKE_DEADLINE) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!(role = self.role, "revoked partitions were not finished in time; the next owner reads their last records again");
+        }
+    }
+
+    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(list) => {
+                self.metrics.rebalances.with_label_values(&[self.role, "assigned"]).inc();
+                let partitions = self.partitions(list);
+                tracing::info!(role = self.role, ?partitions, "partitions assigned");
+                self.set_assigned(|assigned| assigned.extend(partitions.iter().copied()));
+                self.waiting.lock().expect("no holder of this lock panics").push_back(SourceEvent::Assigned(partitions));
+            }
+            Rebalance::Error(error) => tracing::warn!(role = self.role, %error, "rebalance failed; the client tries again"),
+            Rebalance::Revoke(_) => {}
+        }
+    }
+}
+
+impl Context {
+    fn partitions(&self, list: &TopicPartitionList) -> Vec<i32> {
+        list.elements_for_topic(&self.topic).iter().map(|element| element.partition()).collect()
+    }
+
+    fn set_assigned(&self, change: impl FnOnce(&mut BTreeSet<i32>)) {
+        let mut assigned = self.assigned.lock().expect("no holder of this lock panics");
+        change(&mut assigned);
+        self.metrics.partitions_assigned.with_label_values(&[self.role]).set(assigned.len() as i64);
+    }
+
+    /// Puts what was read behind what waits; small reads grow into one batch while the channel is full.
+    fn wait_in_line(&self, mut records: Vec<Record>, mut ended: Vec<i32>) {
+        if records.is_empty() && ended.is_empty() {
+            return;
+        }
+        let mut waiting = self.waiting.lock().expect("no holder of this lock panics");
+        if let Some(SourceEvent::Batch { records: before, ended: ended_before }) = waiting.back_mut()
+            && !is_full(before)
+        {
+            ended_before.retain(|partition| !records.iter().any(|record| record.partition == *partition));
+            before.append(&mut records);
+            ended_before.append(&mut ended);
+            return;
+        }
+        waiting.push_back(SourceEvent::Batch { records, ended });
+    }
+
+    fn waiting_batch_is_full(&self) -> bool {
+        let waiting = self.waiting.lock().expect("no holder of this lock panics");
+        waiting.iter().any(|event| matches!(event, SourceEvent::Batch { records, .. } if is_full(records)))
+    }
+
+    /// Moves waiting events into the channel as far as there is room; true when none is left.
+    fn forward(&self) -> bool {
+        let mut waiting = self.waiting.lock().expect("no holder of this lock panics");
+        while let Some(event) = waiting.pop_front() {
+            match self.events.try_send(event) {
+                Ok(()) => {}
+                Err(TrySendError::Full(event)) => {
+                    waiting.push_front(event);
+                    return false;
+                }
+                Err(TrySendError::Disconnected(_)) => {
+                    self.stop.cancel();
+                    return true;
+                }
+            }
+        }
+        true
+    }
+}
+
+fn is_full(records: &[Record]) -> bool {
+    records.len() >= BATCH_RECORDS || records.iter().map(|record| record.payload.len()).sum::<usize>() >= BATCH_BYTES
+}
+
+impl Source {
+    /// Joins the group `<kafka.group>-<role>` and reads `topic` until `stop`; the last event is [`SourceEvent::Stopped`].
+    ///
+    /// # Errors
+    /// [`Error::Client`] where the client's properties are not valid.
+    pub fn start(
+        config: &KafkaConfig,
+        role: &'static str,
+        topic: &str,
+        start: Start,
+        metrics: Arc<Metrics>,
+        stop: CancellationToken,
+    ) -> Result<Self, Error> {
+        let (sender, events) = sync_channel(CHANNEL_EVENTS);
+        let context =
+            Context { role, topic: topic.to_owned(), metrics, events: sender, waiting: Mutex::default(), assigned: Mutex::default(), stop };
+        let reset = match start {
+            Start::Earliest => "earliest",
+            Start::Latest => "latest",
+        };
+        let mut client = client_config(config);
+        let defaults = [
+            ("statistics.interval.ms", "1000"),
+            ("isolation.level", "read_committed"),
+            // Bounds the client's own buffer; the default is 64 MiB a topic.
+            ("queued.max.messages.kbytes", "16384"),
+            ("fetch.wait.max.ms", "50"),
+            // How long a killed process holds its partitions; heartbeats come from a thread of the client's own.
+            ("session.timeout.ms", "10000"),
+        ];
+        for (key, value) in defaults.into_iter().filter(|(key, _)| !config.properties.contains_key(*key)) {
+            client.set(key, value);
+        }
+        client
+            .set("group.id", format!("{}-{role}", config.group))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("enable.partition.eof", "true")
+            .set("auto.offset.reset", reset)
+            .set("partition.assignment.strategy", "cooperative-sticky");
+        let consumer: Arc<BaseConsumer<Context>> = Arc::new(client.create_with_context(context)?);
+        consumer.subscribe(&[topic])?;
+        let polled = consumer.clone();
+        thread::Builder::new()
+            .name(format!("{role}-source"))
+            .spawn(move || poll(&polled))
+            .map_err(|error| Error::Client(format!("a thread cannot be started: {error}")))?;
+        Ok(Self { consumer, events, topic: topic.to_owned() })
+    }
+
+    /// The next event, or `None` after `timeout`.
+    pub fn next(&self, timeout: Duration) -> Option<SourceEvent> {
+        match self.events.recv_timeout(timeout) {
+            Ok(event) => Some(event),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => Some(SourceEvent::Stopped),
+        }
+    }
+
+    /// A handle that commits, for the thread that knows what is finished.
+    pub fn committer(&self) -> Committer {
+        Committer { consumer: self.consumer.clone(), topic: self.topic.clone() }
+    }
+}
+
+/// Commits offsets of one source's partitions.
+pub struct Committer {
+    consumer: Arc<BaseConsumer<Context>>,
+    topic: String,
+}
+
+impl Committer {
+    /// Commits and waits for the answer.
+    pub fn commit(&self, offsets: &Offsets) -> Result<(), Error> {
+        let mut list = TopicPartitionList::with_capacity(offsets.len());
+        for (&partition, (offset, _)) in offsets {
+            list.add_partition(&self.topic, partition).set_offset(Offset::Offset(*offset))?;
+        }
+        for ((_, metadata), mut element) in offsets.values().zip(list.elements_for_topic(&self.topic)) {
+            element.set_metadata(metadata);
+        }
+        Ok(self.consumer.commit(&list, CommitMode::Sync)?)
+    }
+
+    /// The committed next offset and its metadata, if any.
+    pub fn committed(&self, partition: i32, timeout: Duration) -> Result<Option<(i64, String)>, Error> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.topic, partition);
+        let committed = self.consumer.committed_offsets(list, timeout)?;
+        Ok(committed.elements_for_topic(&self.topic).first().and_then(|element| match element.offset() {
+            Offset::Offset(offset) => Some((offset, element.metadata().to_owned())),
+            _ => None,
+        }))
+    }
+}
+
+fn poll(consumer: &BaseConsumer<Context>) {
+    let context = consumer.context();
+    let mut paused = false;
+    while !context.stop.is_cancelled() {
+        let room = context.forward();
+        // Pausing throws away what the client has fetched, so only a full batch that waits is worth it.
+        let pause = !room && (paused || context.waiting_batch_is_full());
+        if pause != paused {
+            set_paused(consumer, pause);
+            paused = pause;
+        }
+        // With room, wait for news; without, look often whether there is some.
+        let mut wait = if room { Duration::from_millis(100) } else { Duration::from_millis(2) };
+        let (mut records, mut bytes, mut ended) = (Vec::new(), 0, Vec::new());
+        while let Some(polled) = consumer.poll(wait) {
+            wait = Duration::ZERO;
+            match polled {
+                Ok(message) => {
+                    bytes += message.payload_len();
+                    ended.retain(|&partition| partition != message.partition());
+                    records.push(Record {
+                        partition: message.partition(),
+                        offset: message.offset(),
+                        time: message.timestamp().to_millis().map_or_else(EventTime::now, EventTime),
+                        key: message.key().map(<[u8]>::to_vec),
+                        payload: message.payload().unwrap_or_default().to_vec(),
+                    });
+                }
+                Err(KafkaError::PartitionEOF(partition)) => ended.push(partition),
+                // Counted and logged by the context already.
+                Err(_) => break,
+            }
+            if records.len() >= BATCH_RECORDS || bytes >= BATCH_BYTES {
+                break;
+            }
+        }
+        if paused && !records.is_empty() {
+            // Assigned after the pause: these partitions wait, too.
+            set_paused(consumer, true);
+        }
+        // A rebalance during the poll has put its event in front: the records read in this round belong behind an
+        // assignment, and a revocation has drained the queue already.
+        context.wait_in_line(records, ended);
+    }
+    // What still waits was never handed on and is not committed: it is read again.
+    let _ = context.events.send(SourceEvent::Stopped);
+}
+
+fn set_paused(consumer: &BaseConsumer<Context>, pause: bool) {
+    let context = consumer.context();
+    let assignment = consumer.assignment();
+    let result = assignment.and_then(|assignment| {
+        let count = if pause { assignment.count() as i64 } else { 0 };
+        context.metrics.partitions_paused.with_label_values(&[context.role]).set(count);
+        if pause { consumer.pause(&assignment) } else { consumer.resume(&assignment) }
+    });
+    if let Err(error) = result {
+        tracing::warn!(role = context.role, %error, pause, "pausing or resuming partitions failed");
+    }
+}

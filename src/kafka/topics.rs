@@ -1,0 +1,121 @@
+//! The Kafka topics: whether they are there, how many partitions they have, and creating them.
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
+
+use super::{Error, client_config};
+use crate::config::{Config, KafkaConfig};
+
+/// Partitions of the topics that roles need to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Partitions {
+    pub raw: i32,
+    pub observations: i32,
+}
+
+/// Checks that every topic exists and that observations and windows are co-partitioned.
+///
+/// # Errors
+/// [`Error::Unreachable`], [`Error::MissingTopic`] or [`Error::NotCoPartitioned`].
+pub fn check(config: &KafkaConfig) -> Result<Partitions, Error> {
+    let consumer: BaseConsumer = client_config(config).create()?;
+    let waited = config.timeout.duration();
+    let metadata = consumer.fetch_metadata(None, waited).map_err(|error| Error::Unreachable {
+        brokers: config.brokers.clone(),
+        waited,
+        cause: error.to_string(),
+    })?;
+    let count = |name: &str| {
+        let topic = metadata.topics().iter().find(|topic| topic.name() == name && topic.error().is_none());
+        match topic.map(|topic| topic.partitions().len() as i32) {
+            Some(count) if count > 0 => Ok(count),
+            _ => Err(Error::MissingTopic(name.to_owned())),
+        }
+    };
+    for (_, name) in config.topics.all() {
+        count(name)?;
+    }
+    let (one, two) = (&config.topics.observations, &config.topics.windows);
+    let (one_count, two_count) = (count(one)?, count(two)?);
+    if one_count != two_count {
+        return Err(Error::NotCoPartitioned { one: one.clone(), one_count, two: two.clone(), two_count });
+    }
+    Ok(Partitions { raw: count(&config.topics.raw)?, observations: one_count })
+}
+
+/// Partitions of one topic.
+pub fn partition_count(config: &KafkaConfig, topic: &str) -> Result<i32, Error> {
+    let consumer: BaseConsumer = client_config(config).create()?;
+    let metadata = consumer.fetch_metadata(Some(topic), config.timeout.duration())?;
+    Ok(metadata.topics().iter().find(|found| found.name() == topic).map_or(0, |found| found.partitions().len() as i32))
+}
+
+/// A topic as `topics create` makes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicPlan {
+    pub name: String,
+    pub settings: Vec<(&'static str, String)>,
+}
+
+/// What `topics create` makes: alerts are compacted, the rest is kept for a time. A dead letter holds a whole raw record
+/// and its headers, so that topic takes larger records than brokers do by default.
+pub fn plan(config: &Config) -> Vec<TopicPlan> {
+    let create = &config.kafka.create;
+    let kept = |milliseconds: i64| vec![("cleanup.policy", "delete".to_owned()), ("retention.ms", milliseconds.to_string())];
+    let names = &config.kafka.topics;
+    let topic = |name: &String, settings| TopicPlan { name: name.clone(), settings };
+    let largest = ("max.message.bytes", max_record_bytes(config).to_string());
+    let with_largest = |mut settings: Vec<_>| {
+        settings.push(largest.clone());
+        settings
+    };
+    vec![
+        topic(&names.raw, kept(create.retention.ms())),
+        topic(&names.scored, with_largest(kept(create.retention.ms()))),
+        topic(&names.observations, with_largest(kept(create.retention.ms()))),
+        topic(&names.windows, with_largest(kept(create.windows_retention.ms()))),
+        topic(&names.alerts, with_largest(vec![("cleanup.policy", "compact".to_owned())])),
+        topic(&names.dead, with_largest(kept(create.retention.ms()))),
+    ]
+}
+
+/// The largest record that the producers may write: a raw record as large as brokers take by default, or as decoding
+/// takes, with room for what is added to it.
+pub fn max_record_bytes(config: &Config) -> usize {
+    config.decode.max_bytes.max(1_048_588) * 2
+}
+
+/// Creates the topics that are missing; gives for each its name and whether it was made now.
+///
+/// # Errors
+/// [`Error::Create`] with the broker's word for every topic that could not be made.
+pub async fn create(config: &Config) -> Result<Vec<(String, bool)>, Error> {
+    let admin: AdminClient<DefaultClientContext> = client_config(&config.kafka).create()?;
+    let (plans, create) = (plan(config), &config.kafka.create);
+    let topics: Vec<NewTopic<'_>> = plans
+        .iter()
+        .map(|plan| {
+            let topic = NewTopic::new(&plan.name, create.partitions, TopicReplication::Fixed(create.replication_factor));
+            plan.settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
+        })
+        .collect();
+    let timeout = config.kafka.timeout.duration();
+    let options = AdminOptions::new().request_timeout(Some(timeout)).operation_timeout(Some(timeout));
+    let results = admin.create_topics(&topics, &options).await.map_err(|error| Error::Unreachable {
+        brokers: config.kafka.brokers.clone(),
+        waited: timeout,
+        cause: error.to_string(),
+    })?;
+    let mut made = Vec::new();
+    let mut failures = Vec::new();
+    for result in results {
+        match result {
+            Ok(name) => made.push((name, true)),
+            Err((name, RDKafkaErrorCode::TopicAlreadyExists)) => made.push((name, false)),
+            Err((name, error)) => failures.push(format!("{name}: {error}")),
+        }
+    }
+    if failures.is_empty() { Ok(made) } else { Err(Error::Create(failures.join("; "))) }
+}
