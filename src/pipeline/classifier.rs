@@ -1,0 +1,392 @@
+//! The classifier's order of stages: decode ▶ mask ▶ batch and classify ▶ enrich ▶ publish ▶ commit.
+//!
+//! Two threads: the intake decodes and hands slabs to the model, the publisher takes the results in the order of
+//! arrival. So an offset is finished when its slab is, and a commit needs no bookkeeping of holes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::Error;
+use crate::classify::{Classify, Ticket};
+use crate::config::Config;
+use crate::decode::{Rejection, decode};
+use crate::enrich::{Mentions, Watchlist, subjects};
+use crate::http::board::Board;
+use crate::kafka::consumer::{Committer, Offsets, Record, Source, SourceEvent};
+use crate::kafka::producer::{Outgoing, Publisher};
+use crate::kafka::topics::Partitions;
+use crate::metrics::Metrics;
+use crate::news::{Classification, EventTime, ItemObservation, NewsItem, Observation, RawPlace, SCHEMA_VERSION, Scored};
+use crate::privacy;
+use crate::window::PartitionClock;
+
+pub const ROLE: &str = "classifier";
+/// Slabs between intake and publisher: one being classified, one ready. More would only add delay and memory.
+const SLABS_IN_FLIGHT: usize = 2;
+/// How long a flush may take before its records count as lost; the client gives a record up after five minutes itself.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(330);
+
+/// What the role works with.
+pub struct Parts {
+    pub config: Arc<Config>,
+    pub watchlist: Arc<Watchlist>,
+    pub metrics: Arc<Metrics>,
+    pub board: Arc<Board>,
+    pub partitions: Partitions,
+}
+
+/// A decoded record, or why it could not be.
+enum Decoded {
+    Item { item: Box<NewsItem>, masked: BTreeMap<String, u32>, mentions: Mentions, place: RawPlace, time: EventTime },
+    Rejected { record: Record, rejection: Rejection },
+}
+
+enum Step {
+    Slab {
+        decoded: Vec<Decoded>,
+        ticket: Ticket,
+    },
+    /// The ends of these partitions were reached.
+    Ended(Vec<i32>),
+    Event(SourceEvent),
+}
+
+/// Runs until `stop`, then drains: what was begun is published and committed, the rest is left to be read again.
+///
+/// # Errors
+/// The first thing that makes going on unsafe: nothing after it is committed.
+pub fn run(parts: Parts, classify: Arc<dyn Classify>, stop: CancellationToken) -> Result<(), Error> {
+    let config = &parts.config.kafka;
+    let source = Source::start(config, ROLE, &config.topics.raw, config.start, parts.metrics.clone(), stop.clone())?;
+    let max_bytes = crate::kafka::topics::max_record_bytes(&parts.config);
+    let publisher = Publisher::new(config, ROLE, max_bytes, parts.metrics.clone())?;
+    let stage = PublishStage {
+        committer: source.committer(),
+        publisher,
+        clocks: BTreeMap::new(),
+        offsets: Offsets::new(),
+        committed_at: Instant::now(),
+        identity: classify.identity().clone(),
+        parts,
+    };
+    let (sender, receiver) = sync_channel(SLABS_IN_FLIGHT);
+    let intake = Intake {
+        config: stage.parts.config.clone(),
+        watchlist: stage.parts.watchlist.clone(),
+        metrics: stage.parts.metrics.clone(),
+        classify,
+        sender,
+        owned: BTreeSet::new(),
+        slab: Vec::new(),
+        ended: Vec::new(),
+        stop: stop.clone(),
+    };
+    std::thread::scope(|scope| {
+        // The publisher owns the receiver: when it ends, the intake's next send fails; `stop` wakes an intake that waits.
+        let publishing = scope.spawn(move || {
+            let result = stage.run(receiver);
+            stop.cancel();
+            result
+        });
+        intake.run(&source);
+        publishing.join().unwrap_or(Err(Error::Panicked(ROLE)))
+    })
+}
+
+/// Reads events, decodes records and forms slabs.
+struct Intake {
+    config: Arc<Config>,
+    watchlist: Arc<Watchlist>,
+    metrics: Arc<Metrics>,
+    classify: Arc<dyn Classify>,
+    sender: SyncSender<Step>,
+    owned: BTreeSet<i32>,
+    slab: Vec<Record>,
+    /// Partitions whose end was reached behind the slab.
+    ended: Vec<i32>,
+    stop: CancellationToken,
+}
+
+impl Intake {
+    /// Ends with the source, or when the publisher has ended.
+    fn run(mut self, source: &Source) {
+        let linger = self.config.model.linger.duration();
+        let mut oldest = Instant::now();
+        loop {
+            let wait = if self.slab.is_empty() { Duration::from_secs(1) } else { linger.saturating_sub(oldest.elapsed()) };
+            let going = match source.next(wait) {
+                // Not begun when the process is told to stop: not committed, so read again, and the drain stays short.
+                Some(SourceEvent::Batch { .. }) if self.stop.is_cancelled() => true,
+                Some(SourceEvent::Batch { records, ended }) => {
+                    if self.slab.is_empty() {
+                        oldest = Instant::now();
+                    }
+                    self.ended.retain(|partition| !records.iter().any(|record| record.partition == *partition));
+                    self.ended.extend(ended);
+                    // A record of a partition that was revoked in the same poll belongs to its next owner.
+                    let owned = &self.owned;
+                    self.slab.extend(records.into_iter().filter(|record| owned.contains(&record.partition)));
+                    let full = self.slab.len() >= self.config.model.slab_texts;
+                    !(full || self.slab.is_empty() || oldest.elapsed() >= linger) || self.flush()
+                }
+                Some(event) => {
+                    match &event {
+                        SourceEvent::Assigned(partitions) => self.owned.extend(partitions),
+                        SourceEvent::Revoked { partitions, .. } => self.owned.retain(|owned| !partitions.contains(owned)),
+                        _ => {}
+                    }
+                    let last = matches!(event, SourceEvent::Stopped);
+                    self.flush() && self.sender.send(Step::Event(event)).is_ok() && !last
+                }
+                None => self.flush(),
+            };
+            if !going {
+                return;
+            }
+        }
+    }
+
+    /// Hands the slab on; false when the publisher has ended.
+    fn flush(&mut self) -> bool {
+        while !self.slab.is_empty() {
+            let rest = self.slab.split_off(self.slab.len().min(self.config.model.slab_texts));
+            let records = std::mem::replace(&mut self.slab, rest);
+            let decoded: Vec<Decoded> = records.into_iter().map(|record| self.decode(record)).collect();
+            let texts = decoded
+                .iter()
+                .filter_map(|decoded| match decoded {
+                    Decoded::Item { item, .. } => Some(item.text()),
+                    Decoded::Rejected { .. } => None,
+                })
+                .collect();
+            let ticket = self.classify.submit(texts);
+            if self.sender.send(Step::Slab { decoded, ticket }).is_err() {
+                return false;
+            }
+        }
+        let ended = std::mem::take(&mut self.ended);
+        ended.is_empty() || self.sender.send(Step::Ended(ended)).is_ok()
+    }
+
+    fn decode(&self, record: Record) -> Decoded {
+        match decode(&record.payload, record.time, &self.config.decode) {
+            Ok(mut item) => {
+                let mentions = self.watchlist.mentions(&item);
+                let masked = if self.config.privacy.mask { privacy::mask(&mut item) } else { BTreeMap::new() };
+                for (kind, count) in &masked {
+                    self.metrics.masked.with_label_values(&[kind]).inc_by(u64::from(*count));
+                }
+                let place = RawPlace { partition: record.partition, offset: record.offset };
+                Decoded::Item { item: Box::new(item), masked, mentions, place, time: record.time }
+            }
+            Err(rejection) => Decoded::Rejected { record, rejection },
+        }
+    }
+}
+
+/// A headline for evidence: at most 500 characters, whatever was sent as a title.
+fn cut_title(title: &str) -> String {
+    title.chars().take(500).collect()
+}
+
+/// Publishes results in order of arrival, keeps the watermarks, commits.
+struct PublishStage {
+    parts: Parts,
+    publisher: Publisher,
+    committer: Committer,
+    clocks: BTreeMap<i32, PartitionClock>,
+    /// Finished and not yet committed.
+    offsets: Offsets,
+    committed_at: Instant,
+    identity: crate::news::ModelIdentity,
+}
+
+impl PublishStage {
+    fn run(mut self, steps: Receiver<Step>) -> Result<(), Error> {
+        let interval = self.parts.config.watermark.interval.duration();
+        let tick = interval.min(self.parts.config.kafka.commit_interval.duration());
+        loop {
+            match steps.recv_timeout(tick) {
+                Ok(Step::Slab { decoded, ticket }) => self.publish(decoded, ticket)?,
+                Ok(Step::Event(SourceEvent::Batch { .. })) | Err(RecvTimeoutError::Timeout) => {}
+                Ok(Step::Ended(partitions)) => {
+                    for partition in partitions {
+                        if let Some(clock) = self.clocks.get_mut(&partition) {
+                            clock.reached_end();
+                        }
+                    }
+                }
+                Ok(Step::Event(SourceEvent::Assigned(partitions))) => {
+                    let now = EventTime::now().0;
+                    for partition in partitions {
+                        let committed = self.committer.committed(partition, self.parts.config.kafka.timeout.duration())?;
+                        let memory = committed.map(|(_, memory)| memory).unwrap_or_default();
+                        self.clocks.insert(partition, PartitionClock::resumed(&memory, now));
+                    }
+                    self.parts.board.classifier_assigned();
+                }
+                Ok(Step::Event(SourceEvent::Revoked { partitions, lost, done })) => {
+                    if lost {
+                        self.offsets.retain(|partition, _| !partitions.contains(partition));
+                    }
+                    self.commit()?;
+                    self.clocks.retain(|partition, _| !partitions.contains(partition));
+                    let _ = done.send(());
+                }
+                Ok(Step::Event(SourceEvent::Stopped)) | Err(RecvTimeoutError::Disconnected) => {
+                    self.commit()?;
+                    tracing::info!(role = ROLE, "drained and committed");
+                    return Ok(());
+                }
+            }
+            self.announce()?;
+            if self.committed_at.elapsed() >= self.parts.config.kafka.commit_interval.duration() {
+                self.commit()?;
+            }
+        }
+    }
+
+    fn publish(&mut self, decoded: Vec<Decoded>, ticket: Ticket) -> Result<(), Error> {
+        let mut results = ticket.wait()?.into_iter();
+        let now = EventTime::now();
+        for decoded in decoded {
+            let (place, event_time, time) = match &decoded {
+                Decoded::Item { item, place, time, .. } => (*place, Some(item.published_at), *time),
+                Decoded::Rejected { record, .. } => (RawPlace { partition: record.partition, offset: record.offset }, None, record.time),
+            };
+            match decoded {
+                Decoded::Item { item, masked, mentions, place, time } => {
+                    let result = results.next().ok_or(Error::Classify(crate::classify::Error::Stopped))?;
+                    self.publish_item(*item, masked, &mentions, place, time, result, now)?;
+                }
+                Decoded::Rejected { record, rejection } => {
+                    super::publish_dead(
+                        &self.publisher,
+                        &self.parts.config.kafka.topics,
+                        &self.parts.config.kafka.topics.raw,
+                        &record,
+                        &rejection,
+                    )?;
+                    self.parts.metrics.dead_letters.with_label_values(&[rejection.reason.as_str()]).inc();
+                    self.parts.metrics.items.with_label_values(&["dead"]).inc();
+                }
+            }
+            if let Some(clock) = self.clocks.get_mut(&place.partition) {
+                clock.record(event_time, time, now.0);
+                self.offsets.insert(place.partition, (place.offset + 1, clock.memory()));
+            }
+        }
+        Ok(())
+    }
+
+    fn publish_item(
+        &self,
+        item: NewsItem,
+        masked: BTreeMap<String, u32>,
+        mentions: &Mentions,
+        place: RawPlace,
+        time: EventTime,
+        result: Classification,
+        now: EventTime,
+    ) -> Result<(), Error> {
+        let metrics = &self.parts.metrics;
+        let topics = &self.parts.config.kafka.topics;
+        let Classification { topic, sentiment, truncated, .. } = result;
+        let about = subjects(&topic.label, mentions);
+        for subject in &about {
+            let observation = Observation::Item(ItemObservation {
+                schema: SCHEMA_VERSION,
+                subject: subject.clone(),
+                id: item.id.clone(),
+                event_time_ms: item.published_at.0,
+                topic: topic.label.clone(),
+                sentiment: sentiment.label,
+                score: sentiment.score,
+                source: item.source.clone(),
+                title: item.title.as_deref().map(cut_title),
+                url: item.url.clone(),
+            });
+            let payload = super::to_json(&observation);
+            let key = Some(subject.as_str().as_bytes());
+            // The raw record's timestamp travels on, so that every later stage can tell its delay.
+            self.publisher.send(Outgoing {
+                topic: &topics.observations,
+                key,
+                payload: &payload,
+                time: Some(time),
+                ..Outgoing::default()
+            })?;
+        }
+        metrics.items.with_label_values(&["scored"]).inc();
+        metrics.sentiment_items.with_label_values(&[sentiment.label.as_str()]).inc();
+        metrics.topic_items.with_label_values(&[&topic.label]).inc();
+        if truncated {
+            metrics.items_truncated.inc();
+        }
+        let scored = Scored {
+            schema: SCHEMA_VERSION,
+            id: item.id,
+            published_at: item.published_at,
+            source: item.source,
+            url: item.url,
+            symbols: item.symbols,
+            lang: item.lang,
+            title: item.title,
+            body: item.body,
+            extra: item.extra,
+            topic,
+            sentiment,
+            entities: mentions.entities.clone(),
+            groups: mentions.groups.clone(),
+            subjects: about,
+            truncated,
+            masked,
+            model: self.identity.clone(),
+            raw: place,
+            scored_at: now,
+        };
+        let payload = super::to_json(&scored);
+        self.publisher.send(Outgoing {
+            topic: &topics.scored,
+            key: Some(scored.id.as_bytes()),
+            payload: &payload,
+            time: Some(time),
+            delay_since: Some(("scored", time)),
+            ..Outgoing::default()
+        })?;
+        Ok(())
+    }
+
+    /// Writes the watermarks that moved into every partition of the observation log, behind the items they speak of.
+    fn announce(&mut self) -> Result<(), Error> {
+        let now = EventTime::now();
+        let Partitions { raw, observations } = self.parts.partitions;
+        for (&partition, clock) in &mut self.clocks {
+            let Some(record) = clock.announce(partition, raw, &self.parts.config.watermark, now.0) else { continue };
+            let payload = super::to_json(&Observation::Watermark(record));
+            let key = format!("watermark:{partition}");
+            for target in 0..observations {
+                self.publisher.send(Outgoing {
+                    topic: &self.parts.config.kafka.topics.observations,
+                    partition: Some(target),
+                    key: Some(key.as_bytes()),
+                    payload: &payload,
+                    time: Some(now),
+                    ..Outgoing::default()
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), Error> {
+        self.committed_at = Instant::now();
+        self.publisher.flush(FLUSH_TIMEOUT)?;
+        super::commit(&self.committer, &mut self.offsets, ROLE, &self.parts);
+        Ok(())
+    }
+}

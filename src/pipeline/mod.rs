@@ -1,0 +1,206 @@
+//! The roles: [`classifier`] and [`monitor`] are the shells that read and write Kafka, [`partition`] is what the monitor
+//! computes. The only files that know the order of stages.
+
+pub mod classifier;
+pub mod monitor;
+pub mod partition;
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::classify::Classify;
+use crate::config::{Config, TopicNames};
+use crate::decode::Rejection;
+use crate::enrich::Watchlist;
+use crate::http::board::Board;
+use crate::kafka;
+use crate::kafka::consumer::{Committer, Offsets, Record};
+use crate::kafka::producer::{Outgoing, Publisher};
+use crate::metrics::Metrics;
+
+/// What ends a role, and with it the process.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Kafka(#[from] kafka::Error),
+    #[error(transparent)]
+    Classify(#[from] crate::classify::Error),
+    #[error(
+        "partition {partition}: the offset committed for consumer group {group:?} has no checkpoint, so it was not written by Bellwether; \
+         delete the group's offsets to read the observation log from its beginning"
+    )]
+    Checkpoint { partition: i32, group: String },
+    #[error("the {0} ended unexpectedly")]
+    Panicked(&'static str),
+    #[error("draining took longer than shutdown.deadline = \"{0}\"; what was not committed will be read again")]
+    Deadline(crate::config::Span),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Roles {
+    Classifier,
+    Monitor,
+    Both,
+}
+
+impl Roles {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Classifier => "classifier",
+            Self::Monitor => "monitor",
+            Self::Both => "both",
+        }
+    }
+
+    pub fn classifies(self) -> bool {
+        self != Self::Monitor
+    }
+
+    pub fn monitors(self) -> bool {
+        self != Self::Classifier
+    }
+}
+
+/// Running roles: threads that end with `stop`, or by themselves with an error.
+pub struct Running {
+    results: Receiver<(&'static str, Result<(), Error>)>,
+    open: usize,
+    stop: CancellationToken,
+    deadline: crate::config::Span,
+}
+
+/// Checks the topics and starts the roles.
+///
+/// # Errors
+/// [`kafka::Error`] where brokers or topics are not as they must be; nothing has been read then.
+pub fn start(
+    config: Arc<Config>,
+    watchlist: Arc<Watchlist>,
+    metrics: Arc<Metrics>,
+    board: Arc<Board>,
+    classify: Option<Arc<dyn Classify>>,
+    roles: Roles,
+    stop: CancellationToken,
+) -> Result<Running, Error> {
+    let partitions = kafka::topics::check(&config.kafka)?;
+    let (sender, results) = channel();
+    let parts = || classifier::Parts {
+        config: config.clone(),
+        watchlist: watchlist.clone(),
+        metrics: metrics.clone(),
+        board: board.clone(),
+        partitions,
+    };
+    let mut open = 0;
+    let mut spawn = |role: &'static str, body: Box<dyn FnOnce() -> Result<(), Error> + Send>| {
+        let (sender, stop) = (sender.clone(), stop.clone());
+        let thread = std::thread::Builder::new().name(role.into()).spawn(move || {
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or(Err(Error::Panicked(role)));
+            // A role that ends takes the other along: half a pipeline is worse than a restart.
+            stop.cancel();
+            let _ = sender.send((role, result));
+        });
+        open += 1;
+        thread.map(drop).map_err(|error| Error::Kafka(kafka::Error::Client(format!("a thread cannot be started: {error}"))))
+    };
+    if let Some(classify) = classify.filter(|_| roles.classifies()) {
+        let (parts, stop) = (parts(), stop.clone());
+        spawn(classifier::ROLE, Box::new(move || classifier::run(parts, classify, stop)))?;
+    }
+    if roles.monitors() {
+        let (parts, stop) = (parts(), stop.clone());
+        spawn(monitor::ROLE, Box::new(move || monitor::run(parts, stop)))?;
+    }
+    Ok(Running { results, open, stop, deadline: config.shutdown.deadline })
+}
+
+impl Running {
+    /// Blocks until all roles have ended: by an error, or drained after `stop` within the deadline.
+    pub fn wait(mut self) -> Result<(), Error> {
+        let mut outcome = Ok(());
+        let mut left = None;
+        while self.open > 0 {
+            let slice = Duration::from_millis(100);
+            match self.results.recv_timeout(slice) {
+                Ok((role, result)) => {
+                    self.open -= 1;
+                    if let Err(error) = result {
+                        tracing::error!(role, %error, "role ended");
+                        outcome = outcome.and(Err(error));
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) if self.stop.is_cancelled() => {
+                    let rest: Duration = left.unwrap_or(self.deadline.duration());
+                    if rest.is_zero() {
+                        return outcome.and(Err(Error::Deadline(self.deadline)));
+                    }
+                    left = Some(rest.saturating_sub(slice));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        outcome
+    }
+}
+
+fn to_json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("records hold only what JSON can say")
+}
+
+/// Sends a record that cannot be processed whole to the dead letter topic, with the reason in its headers.
+fn publish_dead(
+    publisher: &Publisher,
+    topics: &TopicNames,
+    from: &str,
+    record: &Record,
+    rejection: &Rejection,
+) -> Result<(), kafka::Error> {
+    tracing::warn!(
+        kafka_topic = from,
+        partition = record.partition,
+        offset = record.offset,
+        reason = rejection.reason.as_str(),
+        detail = rejection.detail,
+        "record rejected, sent to the dead letter topic"
+    );
+    publisher.send(Outgoing {
+        topic: &topics.dead,
+        key: record.key.as_deref(),
+        payload: &record.payload,
+        headers: vec![
+            ("bellwether.reason", rejection.reason.as_str().to_owned()),
+            ("bellwether.detail", rejection.detail.clone()),
+            ("bellwether.topic", from.to_owned()),
+            ("bellwether.partition", record.partition.to_string()),
+            ("bellwether.offset", record.offset.to_string()),
+            ("bellwether.timestamp_ms", record.time.0.to_string()),
+        ],
+        ..Outgoing::default()
+    })
+}
+
+/// Commits what is finished. A failed commit costs only a repetition: the offsets stay and go with the next one.
+fn commit(committer: &Committer, offsets: &mut Offsets, role: &'static str, parts: &classifier::Parts) -> bool {
+    if offsets.is_empty() {
+        return true;
+    }
+    match committer.commit(offsets) {
+        Ok(()) => {
+            parts.metrics.commits.with_label_values(&[role, "ok"]).inc();
+            parts.board.trouble(role, None);
+            offsets.clear();
+            true
+        }
+        Err(error) => {
+            parts.metrics.commits.with_label_values(&[role, "error"]).inc();
+            parts.board.trouble(role, Some(format!("{role}: offsets cannot be committed: {error}")));
+            tracing::warn!(role, %error, "commit failed; it is tried again with the next one");
+            false
+        }
+    }
+}
