@@ -1,0 +1,457 @@
+//! What the page, `/ready` and `/status` show: written by the pipeline, read by the HTTP thread.
+//!
+//! A copy for people to look at; nothing in the pipeline reads it back. Memory is bounded by subjects × points.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::config::Config;
+use crate::detect::life::Transition;
+use crate::detect::{AlertRecord, Severity};
+use crate::enrich::Watchlist;
+use crate::metrics::Metrics;
+use crate::news::{EventTime, ModelIdentity, Subject};
+use crate::pipeline::Roles;
+use crate::pipeline::partition::View;
+use crate::window::WindowCounts;
+
+const MAX_POINTS: usize = 360;
+const MAX_RATES: usize = 300;
+const MAX_RECENT: usize = 50;
+
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Point {
+    t: i64,
+    mean: Option<f64>,
+    count: u64,
+    negative: u64,
+}
+
+struct SubjectState {
+    partition: i32,
+    window: Option<WindowCounts>,
+    /// With the `State::version` that brought it.
+    points: VecDeque<(u64, Point)>,
+    /// Value of `State::version` when it moved last.
+    moved: u64,
+}
+
+impl SubjectState {
+    fn points_since(&self, version: u64) -> Value {
+        self.points.iter().filter(|(moved, _)| *moved > version).map(|(_, point)| json!(point)).collect()
+    }
+}
+
+#[derive(Default)]
+struct State {
+    /// Counts changes, so that every reader knows what is new to it.
+    version: u64,
+    subjects: BTreeMap<Subject, SubjectState>,
+    watermarks: BTreeMap<i32, EventTime>,
+    open: BTreeMap<String, AlertRecord>,
+    recent: VecDeque<(u64, AlertRecord)>,
+    rates: VecDeque<(i64, f64)>,
+    model: Option<(ModelIdentity, String)>,
+    nodes: Vec<(String, usize)>,
+    classifier_ready: bool,
+    monitor_assigned: bool,
+    restoring: BTreeSet<i32>,
+    troubles: BTreeMap<&'static str, String>,
+    counted: (i64, u64),
+}
+
+pub struct Board {
+    config: Arc<Config>,
+    watchlist: Arc<Watchlist>,
+    metrics: Arc<Metrics>,
+    roles: Roles,
+    state: Mutex<State>,
+}
+
+fn rounded(value: f64) -> f64 {
+    (value * 1e4).round() / 1e4
+}
+
+impl Board {
+    pub fn new(config: Arc<Config>, watchlist: Arc<Watchlist>, metrics: Arc<Metrics>, roles: Roles) -> Self {
+        Self { config, watchlist, metrics, roles, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder of this lock panics")
+    }
+
+    pub fn model(&self, identity: ModelIdentity, device: String, nodes: Vec<(String, usize)>) {
+        let mut state = self.state();
+        state.model = Some((identity, device));
+        state.nodes = nodes;
+    }
+
+    /// What is wrong with a role while it goes on; `None` once it is right again.
+    pub fn trouble(&self, role: &'static str, trouble: Option<String>) {
+        let mut state = self.state();
+        match trouble {
+            Some(trouble) => state.troubles.insert(role, trouble),
+            None => state.troubles.remove(role),
+        };
+    }
+
+    pub fn classifier_assigned(&self) {
+        self.state().classifier_ready = true;
+    }
+
+    pub fn monitor_restoring(&self, partitions: &[i32]) {
+        let mut state = self.state();
+        state.monitor_assigned = true;
+        state.restoring.extend(partitions);
+    }
+
+    pub fn monitor_restored(&self, partitions: &[i32]) {
+        self.state().restoring.retain(|partition| !partitions.contains(partition));
+    }
+
+    /// The partitions' subjects belong to another monitor now.
+    pub fn monitor_revoked(&self, partitions: &[i32]) {
+        let mut state = self.state();
+        let gone: Vec<Subject> =
+            state.subjects.iter().filter(|(_, subject)| partitions.contains(&subject.partition)).map(|(name, _)| name.clone()).collect();
+        for subject in &gone {
+            state.subjects.remove(subject);
+            self.clear_metrics(subject);
+        }
+        state.open.retain(|_, alert| !gone.contains(&alert.subject));
+        state.watermarks.retain(|partition, _| !partitions.contains(partition));
+        state.restoring.retain(|partition| !partitions.contains(partition));
+        self.count_open(&state);
+    }
+
+    fn clear_metrics(&self, subject: &Subject) {
+        for gauge in [&self.metrics.subject_score, &self.metrics.subject_negative_ratio, &self.metrics.subject_items] {
+            let _ = gauge.remove_label_values(&[subject.as_str()]);
+        }
+    }
+
+    pub fn watermark(&self, partition: i32, watermark: EventTime) {
+        let mut state = self.state();
+        state.watermarks.insert(partition, watermark);
+    }
+
+    /// The rolling windows at a hop of one partition; subjects of it that are not there have no data.
+    pub fn view(&self, partition: i32, view: View) {
+        let mut state = self.state();
+        state.version += 1;
+        let version = state.version;
+        let names: BTreeSet<Subject> = state
+            .subjects
+            .iter()
+            .filter(|(name, subject)| subject.partition == partition && subject.window.is_some() && !view.windows.contains_key(*name))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let left = names.into_iter().map(|name| (name, None));
+        for (name, window) in view.windows.into_iter().map(|(name, window)| (name, Some(window))).chain(left) {
+            let labels = [name.as_str()];
+            match window {
+                Some(window) => {
+                    self.metrics.subject_score.with_label_values(&labels).set(window.mean_score());
+                    self.metrics.subject_negative_ratio.with_label_values(&labels).set(window.negative_share());
+                    self.metrics.subject_items.with_label_values(&labels).set(window.count as f64);
+                }
+                None => self.clear_metrics(&name),
+            }
+            let point = Point {
+                t: view.end.0,
+                mean: window.map(|window| rounded(window.mean_score())),
+                count: window.map_or(0, |window| window.count),
+                negative: window.map_or(0, |window| window.negative),
+            };
+            let subject =
+                state.subjects.entry(name).or_insert_with(|| SubjectState { partition, window: None, points: VecDeque::new(), moved: 0 });
+            subject.window = window;
+            subject.moved = version;
+            subject.partition = partition;
+            subject.points.push_back((version, point));
+            if subject.points.len() > MAX_POINTS {
+                subject.points.pop_front();
+            }
+        }
+        let live = state.subjects.values().filter(|subject| subject.window.is_some()).count();
+        self.metrics.subjects.set(live as i64);
+    }
+
+    pub fn alert(&self, alert: AlertRecord) {
+        let mut state = self.state();
+        state.version += 1;
+        let version = state.version;
+        match alert.transition {
+            Transition::Resolved => drop(state.open.remove(&alert.id)),
+            Transition::Firing | Transition::Escalated => drop(state.open.insert(alert.id.clone(), alert.clone())),
+        }
+        state.recent.push_front((version, alert));
+        state.recent.truncate(MAX_RECENT);
+        self.count_open(&state);
+    }
+
+    fn count_open(&self, state: &State) {
+        for severity in Severity::ALL {
+            let count = state.open.values().filter(|alert| alert.severity == severity).count();
+            self.metrics.open_alerts.with_label_values(&[severity.as_str()]).set(count as i64);
+        }
+    }
+
+    /// Once a second, by the HTTP thread: the rate of items, and the gauges that only time moves.
+    pub fn tick(&self) {
+        let now = EventTime::now().0;
+        let total = self.items_total();
+        let mut state = self.state();
+        let (last, before) = std::mem::replace(&mut state.counted, (now, total));
+        if last > 0 && now > last {
+            let rate = (total - before) as f64 * 1000.0 / (now - last) as f64;
+            state.rates.push_back((now, rounded(rate)));
+            if state.rates.len() > MAX_RATES {
+                state.rates.pop_front();
+            }
+        }
+        if let Some(lag) = watermark_lag(&state, now) {
+            self.metrics.watermark_lag.set(lag);
+        }
+        let ready = self.unready(&state).is_empty();
+        self.metrics.ready.set(i64::from(ready));
+    }
+
+    fn items_total(&self) -> u64 {
+        ["scored", "dead"].iter().map(|outcome| self.metrics.items.with_label_values(&[outcome]).get()).sum()
+    }
+
+    /// Why the process is not ready; empty when it is.
+    pub fn not_ready(&self) -> Vec<String> {
+        self.unready(&self.state())
+    }
+
+    fn unready(&self, state: &State) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.roles.classifies() && state.model.is_none() {
+            reasons.push("the model is being loaded".to_owned());
+        }
+        if self.roles.classifies() && !state.classifier_ready {
+            reasons.push("classifier: no partitions assigned yet".to_owned());
+        }
+        if self.roles.monitors() && !state.monitor_assigned {
+            reasons.push("monitor: no partitions assigned yet".to_owned());
+        }
+        if !state.restoring.is_empty() {
+            reasons.push(format!("monitor: restoring {} partition(s)", state.restoring.len()));
+        }
+        reasons
+    }
+
+    fn health(&self, state: &State) -> Value {
+        let now = EventTime::now().0;
+        let mut reasons = self.unready(state);
+        let health = if !reasons.is_empty() {
+            "starting"
+        } else if !state.troubles.is_empty() {
+            "degraded"
+        } else {
+            "ok"
+        };
+        reasons.extend(state.troubles.values().cloned());
+        let lag: i64 = ["classifier", "monitor"].iter().map(|role| self.metrics.consumer_lag.with_label_values(&[role]).get()).sum();
+        let rates = state.rates.iter().rev().take(5);
+        let rate = rates.clone().map(|(_, rate)| rate).sum::<f64>() / rates.count().max(1) as f64;
+        json!({
+            "state": health,
+            "reasons": reasons,
+            "items_total": self.items_total(),
+            "items_per_second": rounded(rate),
+            "dead_total": self.metrics.items.with_label_values(&["dead"]).get(),
+            "late_total": self.metrics.observations.with_label_values(&["late"]).get(),
+            "consumer_lag": lag,
+            "watermark_lag_seconds": watermark_lag(state, now).map(rounded),
+        })
+    }
+
+    fn subject(&self, name: &Subject, subject: &SubjectState) -> serde_json::Map<String, Value> {
+        let window = subject.window.map(|window| {
+            json!({
+                "count": window.count,
+                "negative": window.negative,
+                "neutral": window.neutral,
+                "positive": window.positive,
+                "negative_share": rounded(window.negative_share()),
+                "mean_score": rounded(window.mean_score()),
+            })
+        });
+        let Value::Object(map) = json!({ "subject": name, "name": self.watchlist.name_of(name), "kind": name.kind(), "window": window })
+        else {
+            unreachable!("json! of braces is an object")
+        };
+        map
+    }
+
+    /// Everything, for a page that has just opened; and the version it shows.
+    pub fn snapshot(&self) -> (Value, u64) {
+        let state = self.state();
+        let subjects: Vec<Value> = state
+            .subjects
+            .iter()
+            .map(|(name, subject)| {
+                let mut map = self.subject(name, subject);
+                map.insert("points".into(), subject.points_since(0));
+                Value::Object(map)
+            })
+            .collect();
+        let rate: Vec<Value> = state.rates.iter().map(|(t, v)| json!({"t": t, "v": v})).collect();
+        let snapshot = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "role": self.roles.as_str(),
+            "model": model(&state),
+            "now": EventTime::now(),
+            "event_time": event_time(&state),
+            "health": self.health(&state),
+            "rate": rate,
+            "window_seconds": self.config.window.size.ms() / 1000,
+            "subjects": subjects,
+            "alerts": {
+                "open": state.open.values().collect::<Vec<_>>(),
+                "recent": state.recent.iter().map(|(_, alert)| alert).collect::<Vec<_>>(),
+            },
+        });
+        (snapshot, state.version)
+    }
+
+    /// What has moved since `version`; and the version it brings the page to.
+    pub fn update(&self, version: u64) -> (Value, u64) {
+        let state = self.state();
+        let subjects: Vec<Value> = state
+            .subjects
+            .iter()
+            .filter(|(_, subject)| subject.moved > version)
+            .map(|(name, subject)| {
+                let mut map = self.subject(name, subject);
+                map.insert("points".into(), subject.points_since(version));
+                Value::Object(map)
+            })
+            .collect();
+        let update = json!({
+            "model": model(&state),
+            "now": EventTime::now(),
+            "event_time": event_time(&state),
+            "health": self.health(&state),
+            "rate_point": state.rates.back().map(|(t, v)| json!({"t": t, "v": v})),
+            "subjects": subjects,
+            "alerts": {
+                "open": state.open.values().collect::<Vec<_>>(),
+                "recent": state.recent.iter().filter(|(moved, _)| *moved > version).map(|(_, alert)| alert).collect::<Vec<_>>(),
+            },
+        });
+        (update, state.version)
+    }
+
+    /// The slowest partition's watermark.
+    pub fn event_time(&self) -> Option<EventTime> {
+        event_time(&self.state())
+    }
+
+    /// For `/status`: who runs, where, on what.
+    pub fn status(&self) -> Value {
+        let state = self.state();
+        let model = state.model.as_ref().map(|(identity, device)| {
+            let nodes: BTreeMap<&str, usize> = state.nodes.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+            json!({"name": identity.name, "version": identity.version, "device": device, "nodes": nodes})
+        });
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "role": self.roles.as_str(),
+            "config_version": self.config.version(),
+            "ready": self.unready(&state).is_empty(),
+            "model": model,
+            "event_time": event_time(&state),
+            "health": self.health(&state),
+        })
+    }
+}
+
+fn model(state: &State) -> Option<Value> {
+    state.model.as_ref().map(|(identity, device)| json!({"name": identity.name, "version": identity.version, "device": device}))
+}
+
+fn event_time(state: &State) -> Option<EventTime> {
+    state.watermarks.values().min().copied()
+}
+
+/// Seconds of the slowest partition behind the clock.
+fn watermark_lag(state: &State, now: i64) -> Option<f64> {
+    event_time(state).map(|at| (now - at.0) as f64 / 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::news::Score;
+
+    fn board() -> Board {
+        Board::new(Arc::new(Config::default()), Arc::new(Watchlist::empty()), Arc::new(Metrics::new()), Roles::Monitor)
+    }
+
+    fn view(end: i64, subjects: &[&str]) -> View {
+        let counts = WindowCounts { count: 4, negative: 1, neutral: 3, positive: 0, score_sum: Score(-800_000) };
+        View { end: EventTime(end), windows: subjects.iter().map(|name| (Subject((*name).into()), counts)).collect() }
+    }
+
+    #[test]
+    fn an_update_holds_only_what_moved_and_an_emptied_window_says_so() {
+        let board = board();
+        board.view(0, view(1000, &["market", "topic:Macro"]));
+        let (snapshot, version) = board.snapshot();
+        assert_eq!(snapshot["subjects"].as_array().unwrap().len(), 2);
+        board.view(0, view(2000, &["market"]));
+        let (update, version) = board.update(version);
+        let subjects = update["subjects"].as_array().unwrap();
+        assert_eq!(subjects.len(), 2);
+        assert_eq!(subjects[1]["window"], Value::Null);
+        assert_eq!(subjects[1]["points"][0]["mean"], Value::Null);
+        assert_eq!(board.update(version).0["subjects"].as_array().unwrap().len(), 0);
+        assert!(!board.metrics.render().contains("subject_items{subject=\"topic:Macro\"}"));
+    }
+
+    #[test]
+    fn readiness_names_what_is_missing() {
+        let board = board();
+        assert_eq!(board.not_ready(), ["monitor: no partitions assigned yet"]);
+        board.monitor_restoring(&[0, 1]);
+        assert_eq!(board.not_ready(), ["monitor: restoring 2 partition(s)"]);
+        board.monitor_restored(&[0, 1]);
+        assert!(board.not_ready().is_empty());
+    }
+
+    #[test]
+    fn trouble_is_degraded_with_its_reason_until_it_is_over() {
+        let board = board();
+        board.monitor_restoring(&[]);
+        board.trouble("monitor", Some("offsets cannot be committed".into()));
+        let health = board.snapshot().0["health"].clone();
+        assert_eq!((health["state"].as_str(), health["reasons"][0].as_str()), (Some("degraded"), Some("offsets cannot be committed")));
+        board.trouble("monitor", None);
+        assert_eq!(board.snapshot().0["health"]["state"], "ok");
+    }
+
+    #[test]
+    fn revoked_partitions_take_their_subjects_along() {
+        let board = board();
+        board.view(0, view(1000, &["market"]));
+        board.view(1, view(1000, &["topic:Macro"]));
+        board.monitor_revoked(&[0]);
+        let (snapshot, _) = board.snapshot();
+        assert_eq!(snapshot["subjects"].as_array().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn points_are_bounded() {
+        let board = board();
+        (0..1000).for_each(|end| board.view(0, view(end, &["market"])));
+        assert_eq!(board.snapshot().0["subjects"][0]["points"].as_array().unwrap().len(), MAX_POINTS);
+    }
+}
