@@ -1,0 +1,202 @@
+//! The command line: one file per subcommand. Errors are printed here, whole chain, and become exit codes.
+
+mod check_config;
+mod classify;
+mod demo;
+mod replay;
+mod run;
+mod topics;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, LogConfig, LogFormat};
+use crate::enrich::Watchlist;
+
+/// Watches a stream of financial news and raises an alert when the mood around a topic, a company or the market turns
+/// sharply negative, and says why.
+#[derive(Parser)]
+#[command(version, max_term_width = 100, after_help = HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const HELP: &str = "\
+Start here:
+  bellwether demo                                   a bank run on an embedded Kafka, and a live page
+  bellwether check-config -c bellwether.toml        every problem of a configuration at once
+  bellwether topics create -c bellwether.toml       make the Kafka topics
+  bellwether run -c bellwether.toml                 run against your Kafka
+
+Exit codes: 0 done, 64 bad configuration or usage, 69 broker or model unavailable, 70 internal error.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the stream processor until SIGTERM or Ctrl-C, then drain
+    Run(run::Arguments),
+    /// Show what it does: a scenario of a bank run on an embedded Kafka, with a live page
+    Demo(demo::Arguments),
+    /// Send news files to the raw topic, keeping their event times
+    Replay(replay::Arguments),
+    /// Classify texts from a file or standard input; writes JSON lines
+    Classify(classify::Arguments),
+    /// Make the Kafka topics
+    #[command(subcommand)]
+    Topics(topics::Command),
+    /// Print every problem of a configuration, or the effective configuration with secrets hidden
+    CheckConfig(check_config::Arguments),
+    /// Print a completion script for your shell
+    Completions { shell: clap_complete::Shell },
+}
+
+/// The -c option that most subcommands take.
+#[derive(clap::Args)]
+struct ConfigArgument {
+    /// Configuration file; what it leaves out keeps its default (see config/bellwether.toml)
+    #[arg(short, long = "config", value_name = "FILE", env = "BELLWETHER_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+/// An error and the exit code that it leads to.
+struct Failure {
+    code: u8,
+    error: anyhow::Error,
+}
+
+const USAGE: u8 = 64;
+const UNAVAILABLE: u8 = 69;
+const INTERNAL: u8 = 70;
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let error: anyhow::Error = error.into();
+        let is = |code: u8, yes: bool| yes.then_some(code);
+        let pipeline = error.downcast_ref::<crate::pipeline::Error>();
+        let unavailable = matches!(pipeline, Some(crate::pipeline::Error::Kafka(_) | crate::pipeline::Error::Classify(_)))
+            || error.is::<crate::kafka::Error>()
+            || error.is::<crate::classify::Error>()
+            || error.is::<crate::http::Error>();
+        let usage = error.is::<crate::config::Problems>() || error.is::<crate::replay::Error>();
+        let code = is(UNAVAILABLE, unavailable).or(is(USAGE, usage)).unwrap_or(INTERNAL);
+        Self { code, error }
+    }
+}
+
+/// Parses the arguments, runs the subcommand, prints what went wrong.
+pub fn main() -> ExitCode {
+    use_one_polars_thread();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let result = match cli.command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
+        Command::Classify(arguments) => classify::run(&arguments),
+        Command::Topics(command) => topics::run(&command),
+        Command::CheckConfig(arguments) => check_config::run(&arguments),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "bellwether", &mut std::io::stdout());
+            Ok(())
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { error, .. }) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(Failure { code, error }) => {
+            eprintln!("bellwether: {error:#}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// `bellwether classify … | head` ends quietly.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe))
+}
+
+/// At the size of a window a second polars thread costs two to four times the CPU of one; the user's own setting wins.
+fn use_one_polars_thread() {
+    const NAME: &str = "POLARS_MAX_THREADS";
+    if std::env::var_os(NAME).is_none() {
+        // SAFETY: the first thing `main` does; there is no other thread yet.
+        unsafe { std::env::set_var(NAME, OsString::from("1")) };
+    }
+}
+
+fn start_logging(config: &LogConfig) {
+    use tracing_subscriber::filter::Targets;
+    use tracing_subscriber::layer::{Layer, SubscriberExt};
+    use tracing_subscriber::util::SubscriberInitExt;
+
+    let level: tracing::Level = config.level.parse().unwrap_or(tracing::Level::INFO);
+    // Libraries speak only of what somebody must act on.
+    let targets = Targets::new()
+        .with_default(tracing::Level::WARN.min(level))
+        .with_target("bellwether", level)
+        .with_target("ort", tracing::Level::ERROR);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let layer = match config.format {
+        LogFormat::Text => layer.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+    };
+    let _ = tracing_subscriber::registry().with(layer.with_filter(targets)).try_init();
+}
+
+/// The watchlist that the configuration names, or an empty one.
+fn load_watchlist(file: &Path) -> Result<Arc<Watchlist>, crate::config::Problems> {
+    match file.as_os_str().is_empty() {
+        true => Ok(Arc::new(Watchlist::empty())),
+        false => Watchlist::load(file).map(Arc::new).map_err(crate::config::Problems),
+    }
+}
+
+/// Problems that show only when configuration and watchlist are seen together: a rule on a subject nobody can be.
+fn check_subjects(config: &Config, watchlist: &Watchlist) -> Result<(), crate::config::Problems> {
+    use crate::news::SubjectKind;
+    let mut problems = Vec::new();
+    for (name, rule) in &config.rules {
+        let known: Vec<&str> = match rule.group_by {
+            SubjectKind::Entity => watchlist.entities().iter().map(|entity| entity.id.as_str()).collect(),
+            SubjectKind::Group => watchlist.groups().iter().map(|group| group.id.as_str()).collect(),
+            // Which topics there are only the model knows.
+            SubjectKind::Market | SubjectKind::Topic => continue,
+        };
+        for subject in rule.subjects.iter().filter(|subject| !known.contains(&subject.as_str())) {
+            problems.push(format!("rules.{name}.subjects names {subject:?}, which is not in the watchlist {:?}", config.watchlist.file));
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(crate::config::Problems(problems)) }
+}
+
+/// Cancels on SIGTERM or Ctrl-C; a second signal ends the process at once.
+fn stop_on_signals(stop: &CancellationToken) -> anyhow::Result<()> {
+    let stop = stop.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let wait = move || {
+        runtime.block_on(async move {
+            use tokio::signal::unix::{SignalKind, signal};
+            let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+                tracing::error!("signals cannot be watched; only SIGKILL will end this process");
+                return;
+            };
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            tracing::info!("stopping: draining what was read; a second signal ends at once");
+            stop.cancel();
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            std::process::exit(i32::from(INTERNAL));
+        });
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(wait)?;
+    Ok(())
+}
