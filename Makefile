@@ -1,0 +1,63 @@
+# `make` alone lists the targets. Each of them first sets up what it needs (scripts/setup):
+# Debian packages by apt-get, all else below BELLWETHER_RUNTIME_DIR.
+#
+#   make demo ARGS=--once      ARGS go to `bellwether demo`
+#   make test ARGS=masking     ARGS go to `cargo test --release`
+#   make kafka-up KAFKA_PORT=29092
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo build test check bench kafka-up kafka-down
+
+ARGS ?=
+KAFKA_PORT ?= 19092
+
+override BELLWETHER_RUNTIME_DIR := $(shell realpath -m -- '$(or $(BELLWETHER_RUNTIME_DIR),.runtime)')
+export BELLWETHER_RUNTIME_DIR
+
+# The shared library of ONNX Runtime; set it to use another build of it, such as one for GPUs.
+ORT_DYLIB_PATH ?= $(BELLWETHER_RUNTIME_DIR)/onnxruntime/libonnxruntime.so
+export ORT_DYLIB_PATH
+
+# Labelled news that some tests read; they skip what is not there.
+ifneq ($(or $(BELLWETHER_SHARED_DATA),$(wildcard ../shared/data)),)
+override BELLWETHER_SHARED_DATA := $(shell realpath -m -- '$(or $(BELLWETHER_SHARED_DATA),../shared/data)')
+export BELLWETHER_SHARED_DATA
+endif
+
+# Where rustup puts cargo, in case the shell has not been told yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+help:
+	@echo "usage: make TARGET"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
+
+demo: ## build, then watch a news stream turn sour on a status page; needs no Kafka (ARGS=--once: one pass, then end)
+	@scripts/setup demo
+	@scripts/build
+	@target/release/bellwether demo $(ARGS)
+
+build: ## leave the program in target/release/bellwether
+	@scripts/setup build
+	@scripts/build
+
+test: ## run all tests, with a real Kafka and a real Prometheus
+	@scripts/setup test
+	@KAFKA_BROKER_OWNER=$$$$ exec cargo test --release $(ARGS)
+
+check: ## check format, lints and documentation
+	@scripts/setup check
+	cargo fmt --check
+	cargo clippy --release --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --release --no-deps
+
+bench: ## run the benchmarks
+	@scripts/setup test
+	@KAFKA_BROKER_OWNER=$$$$ exec cargo bench $(ARGS)
+
+kafka-up: ## start a Kafka broker on 127.0.0.1:19092 (KAFKA_PORT=…) and wait until it answers
+	@scripts/setup kafka
+	@tests/kafka/broker start '$(BELLWETHER_RUNTIME_DIR)/kafka' $(KAFKA_PORT) $$(($(KAFKA_PORT) + 1))
+
+kafka-down: ## stop that broker; its data stays
+	@tests/kafka/broker stop '$(BELLWETHER_RUNTIME_DIR)/kafka'
