@@ -1,0 +1,83 @@
+//! The pure core, piece by piece: what an item and a hop cost on one thread. `make bench`; Criterion compares with the
+//! last run on the same machine.
+
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
+
+use bellwether::config::Config;
+use bellwether::decode::decode;
+use bellwether::enrich::Watchlist;
+use bellwether::news::{EventTime, ItemObservation, Observation, SCHEMA_VERSION, Score, Sentiment, Subject, WatermarkObservation};
+use bellwether::pipeline::partition::PartitionMonitor;
+use bellwether::privacy::mask;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+
+const ITEM: &str = r#"{"id":"n-1","title":"Harbour Bank shares plunge 31% after it limits withdrawals","body":"The lender said deposits fell by $4.2 billion in two days, and named a new chief risk officer.","source":"wire.example","symbols":["HBLN"],"lang":"en"}"#;
+
+fn intake(criterion: &mut Criterion) {
+    let config = Config::default();
+    let watchlist = Watchlist::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("config/watchlist.toml")).expect("shipped and tested");
+    let mut group = criterion.benchmark_group("intake");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("decode, mentions, mask", |bencher| {
+        bencher.iter(|| {
+            let mut item = decode(black_box(ITEM.as_bytes()), EventTime(0), &config.decode).expect("a good item");
+            let mentions = watchlist.mentions(&item);
+            black_box((mask(&mut item), mentions))
+        });
+    });
+    group.finish();
+}
+
+/// Ten minutes of observations over so many subjects, a watermark every ten seconds: panes, windows, all default rules.
+fn log(subjects: usize) -> Vec<Observation> {
+    let mut log = Vec::new();
+    for index in 0..60_000usize {
+        let at = index as i64 * 10;
+        let sentiment = Sentiment::ALL[index * 7 % 3];
+        log.push(Observation::Item(ItemObservation {
+            schema: SCHEMA_VERSION,
+            subject: Subject(format!("entity:company-{}", index * 31 % subjects)),
+            id: format!("n-{index}"),
+            event_time_ms: at,
+            topic: "Macro".into(),
+            sentiment,
+            score: Score([-800_000, 50_000, 700_000][index * 7 % 3]),
+            source: Some("wire.example".into()),
+            title: Some(format!("Headline number {index} of a benchmark")),
+            url: None,
+        }));
+        if index % 1000 == 999 {
+            let watermark_ms = Some(at);
+            log.push(Observation::Watermark(WatermarkObservation {
+                schema: SCHEMA_VERSION,
+                raw_partition: 0,
+                raw_partitions: 1,
+                watermark_ms,
+                idle: false,
+            }));
+        }
+    }
+    log
+}
+
+fn monitor(criterion: &mut Criterion) {
+    let (config, watchlist) = (Arc::new(Config::default()), Arc::new(Watchlist::empty()));
+    let mut group = criterion.benchmark_group("monitor, observations");
+    group.sample_size(10);
+    for subjects in [100, 10_000] {
+        let log = log(subjects);
+        group.throughput(Throughput::Elements(log.len() as u64));
+        group.bench_with_input(BenchmarkId::from_parameter(format!("{subjects} subjects")), &log, |bencher, log| {
+            bencher.iter(|| {
+                let mut monitor = PartitionMonitor::new(config.clone(), watchlist.clone(), 0);
+                log.iter().enumerate().map(|(offset, record)| monitor.observe(record, offset as i64).1.len()).sum::<usize>()
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, intake, monitor);
+criterion_main!(benches);

@@ -1,0 +1,140 @@
+//! The command line as a user meets it: help, exit codes, errors that name the thing and the mend.
+
+mod common;
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use common::{free_port, root};
+use serde_json::Value;
+
+fn bellwether(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bellwether"));
+    command.args(arguments).current_dir(root()).env("BELLWETHER_MODEL__DEVICE", "cpu");
+    command
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn config(body: &str) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bellwether.toml");
+    std::fs::write(&path, body).unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    (folder, path)
+}
+
+#[test]
+fn help_and_version_exit_0_and_wrong_usage_64() {
+    let help = bellwether(&["--help"]).output().unwrap();
+    assert_eq!(help.status.code(), Some(0));
+    for word in ["run", "demo", "replay", "classify", "topics", "check-config", "Exit codes"] {
+        assert!(text(&help).contains(word), "{word}");
+    }
+    assert_eq!(bellwether(&["--version"]).output().unwrap().status.code(), Some(0));
+    for wrong in [&["walk"][..], &["replay"], &["replay", "a.jsonl", "--speed", "fast"], &[]] {
+        assert_eq!(bellwether(wrong).output().unwrap().status.code(), Some(64), "{wrong:?}");
+    }
+}
+
+#[test]
+fn completions_are_printed_for_a_shell() {
+    let output = bellwether(&["completions", "bash"]).output().unwrap();
+    assert!(output.status.success() && text(&output).contains("check-config"));
+}
+
+#[test]
+fn check_config_prints_all_problems_at_once() {
+    let (_folder, path) = config("[window]\npane = '7s'\n[kafka]\nbroker = 'x'\n[rules.r]\ngroup_by = 'group'\ncondition = 'mood'");
+    let output = bellwether(&["check-config", "-c", &path]).output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    let text = text(&output);
+    for line in ["kafka.broker is not a known key; did you mean brokers?", "rules.r"] {
+        assert!(text.contains(line), "{line:?} is not in {text}");
+    }
+    let missing = bellwether(&["check-config", "-c", "nowhere.toml"]).output().unwrap();
+    assert!(missing.status.code() == Some(64) && String::from_utf8_lossy(&missing.stderr).contains("nowhere.toml cannot be read"));
+}
+
+#[test]
+fn check_config_shows_what_is_in_force_with_secrets_hidden() {
+    let (_folder, path) = config("[kafka.properties]\n'sasl.password' = 'hunter2'\n'security.protocol' = 'SASL_SSL'");
+    let output = bellwether(&["check-config", "-c", &path]).output().unwrap();
+    let text = text(&output);
+    assert!(output.status.success() && text.contains("SASL_SSL") && text.contains("***") && !text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn every_shipped_configuration_is_valid() {
+    for file in ["config/bellwether.toml", "config/compose.toml"] {
+        let output = bellwether(&["check-config", "-c", file]).output().unwrap();
+        assert!(output.status.success(), "{file}: {}", text(&output));
+    }
+}
+
+#[test]
+fn a_rule_on_a_subject_that_nobody_watches_is_a_problem() {
+    let rule = "[rules.r]\ngroup_by='group'\nsubjects=['bnaks']\ncondition='share'\nwarning=0.6\ncritical=0.8\nresolve=0.5";
+    let (_folder, path) = config(rule);
+    let output = bellwether(&["check-config", "-c", &path]).output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    assert!(text(&output).contains("rules.r.subjects names \"bnaks\""), "{}", text(&output));
+}
+
+#[test]
+fn an_unreachable_broker_is_69_and_named() {
+    let address = format!("127.0.0.1:{}", free_port());
+    let (_folder, path) = config(&format!("[kafka]\nbrokers = '{address}'\ntimeout = '1s'\n[http]\nlisten = ''"));
+    for arguments in [&["run", "--role", "monitor"][..], &["topics", "create"], &["replay", "config/scenario/bank-run.jsonl"]] {
+        let output = bellwether(arguments).args(["-c", &path]).output().unwrap();
+        assert_eq!(output.status.code(), Some(69), "{arguments:?}: {}", text(&output));
+        assert!(text(&output).contains(&address), "{arguments:?}: {}", text(&output));
+    }
+}
+
+#[test]
+fn a_missing_model_and_a_missing_gpu_are_69() {
+    let model = bellwether(&["classify", "--model", "nowhere"]).stdin(Stdio::null()).output().unwrap();
+    assert!(model.status.code() == Some(69) && text(&model).contains("nowhere/config.json"), "{}", text(&model));
+    let gpu = bellwether(&["classify", "--device", "cuda:3"]).stdin(Stdio::null()).output().unwrap();
+    assert!(gpu.status.code() == Some(69) && text(&gpu).contains("cuda:3"), "{}", text(&gpu));
+    let library = bellwether(&["classify"]).env("ORT_DYLIB_PATH", "/nowhere.so").stdin(Stdio::null()).output().unwrap();
+    assert!(library.status.code() == Some(69) && text(&library).contains("/nowhere.so"), "{}", text(&library));
+}
+
+#[test]
+fn classify_reads_lines_and_json_and_writes_both_heads() {
+    let mut child = bellwether(&["classify", "-", "--logits"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let input =
+        "Bank collapses after losses, shares plunge\n\n{\"id\":\"7\",\"title\":\"Profit beats estimates\",\"body\":\"Shares surge.\"}\n";
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let lines: Vec<Value> = String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!((lines[0]["sentiment"]["label"].as_str(), lines[1]["sentiment"]["label"].as_str()), (Some("negative"), Some("positive")));
+    assert_eq!(lines[1]["id"], "7");
+    let probabilities = lines[0]["topic"]["probabilities"].as_object().unwrap();
+    assert!(probabilities.len() == 20 && (probabilities.values().map(|p| p.as_f64().unwrap()).sum::<f64>() - 1.0).abs() < 1e-4);
+    assert_eq!(lines[0]["logits"]["topic"].as_array().unwrap().len(), 20);
+}
+
+#[test]
+fn classify_names_the_line_that_is_wrong() {
+    let mut child = bellwether(&["classify"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"fine\n{broken\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    assert!(text(&output).contains("line 2: not a JSON object"), "{}", text(&output));
+}
+
+#[test]
+fn topics_create_can_be_looked_at_first() {
+    let output = bellwether(&["topics", "create", "--dry-run"]).output().unwrap();
+    let text = text(&output);
+    assert!(
+        output.status.success() && text.contains("sentiment.alerts: 6 partitions, replication factor 1, cleanup.policy=compact"),
+        "{text}"
+    );
+}

@@ -1,0 +1,330 @@
+//! What the tests on real Kafka share: a broker, the real binary, topics read to their end.
+//!
+//! Waiting is polling with a deadline and a message that says what did not come.
+#![allow(dead_code)] // Each test file uses its part.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Headers, Message};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use serde_json::Value;
+
+pub const TOPICS: [&str; 6] = ["news.raw", "news.scored", "news.observations", "sentiment.windows", "sentiment.alerts", "news.dead"];
+
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+pub fn wait_for<T>(what: &str, seconds: u64, mut poll: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(seconds);
+    loop {
+        if let Some(found) = poll() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited {seconds} s for {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// One Apache Kafka node of this test's own.
+pub struct Broker {
+    folder: tempfile::TempDir,
+    port: u16,
+}
+
+impl Broker {
+    pub fn start() -> Self {
+        let broker = Self { folder: tempfile::tempdir().unwrap(), port: free_port() };
+        broker.command("start", &[&broker.port.to_string(), &free_port().to_string()]);
+        broker
+    }
+
+    fn command(&self, verb: &str, arguments: &[&str]) {
+        let script = root().join("tests/kafka/broker");
+        let mut command = Command::new(&script);
+        command.arg(verb).arg(self.folder.path()).args(arguments);
+        // Ends with this process, even if that is killed.
+        if std::env::var_os("KAFKA_BROKER_OWNER").is_none() {
+            command.env("KAFKA_BROKER_OWNER", std::process::id().to_string());
+        }
+        // To files, not pipes: the node would hold a pipe open.
+        let log = self.folder.path().with_extension("start.log");
+        let file = std::fs::File::create(&log).unwrap();
+        let status = command.stdout(file.try_clone().unwrap()).stderr(file).status().unwrap();
+        let said = std::fs::read_to_string(&log).unwrap_or_default();
+        let _ = std::fs::remove_file(&log);
+        assert!(status.success(), "tests/kafka/broker {verb} failed (`make test` sets Kafka up):\n{said}");
+    }
+
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = Command::new(root().join("tests/kafka/broker")).arg("kill").arg(self.folder.path()).status();
+    }
+}
+
+/// A configuration file and the processes that run with it.
+pub struct Site {
+    pub folder: tempfile::TempDir,
+    pub brokers: String,
+}
+
+impl Site {
+    /// `extra` is TOML that comes after the brokers.
+    pub fn new(broker: &Broker, extra: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let brokers = broker.address();
+        let watchlist = root().join("config/watchlist.toml");
+        let model = root().join("models/finnews-minilm-trial");
+        let text = format!(
+            "[watchlist]\nfile = {watchlist:?}\n[model]\ndirectory = {model:?}\ndevice = 'cpu'\n\
+             [kafka.create]\npartitions = 3\n{extra}"
+        );
+        std::fs::write(folder.path().join("bellwether.toml"), text).unwrap();
+        Self { folder, brokers }
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("bellwether.toml")
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bellwether"));
+        command.args(arguments).arg("-c").arg(self.config()).env("BELLWETHER_KAFKA__BROKERS", &self.brokers);
+        command
+    }
+
+    pub fn create_topics(&self) {
+        let output = self.command(&["topics", "create"]).output().unwrap();
+        assert!(output.status.success(), "topics create: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    pub fn run(&self, role: &str) -> Process {
+        let port = free_port();
+        let log = self.folder.path().join(format!("{role}-{port}.log"));
+        let file = std::fs::File::create(&log).unwrap();
+        let child = self
+            .command(&["run", "--role", role])
+            .env("BELLWETHER_HTTP__LISTEN", format!("127.0.0.1:{port}"))
+            .stdout(Stdio::null())
+            .stderr(file)
+            .spawn()
+            .unwrap();
+        Process { child, http: SocketAddr::from(([127, 0, 0, 1], port)), log }
+    }
+}
+
+/// A running `bellwether run`.
+pub struct Process {
+    pub child: Child,
+    pub http: SocketAddr,
+    log: PathBuf,
+}
+
+impl Process {
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    pub fn wait_ready(&mut self) {
+        let http = self.http;
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while get(http, "/ready").is_none_or(|(status, _)| status != 200) {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("bellwether ended with {status}:\n{}", self.log());
+            }
+            assert!(Instant::now() < deadline, "not ready after 60 s:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// SIGKILL.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and the exit status.
+    pub fn terminate(mut self) -> (ExitStatus, String) {
+        let status = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
+        assert!(status.success());
+        let status = wait_for("the process to drain and end", 60, || self.child.try_wait().unwrap());
+        (status, self.log())
+    }
+
+    pub fn status(&self) -> Value {
+        get(self.http, "/status").and_then(|(_, body)| serde_json::from_str(&body).ok()).unwrap_or_default()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Status and body of a GET, or `None` where nobody listens.
+pub fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    let (head, body) = get_with_head(address, path)?;
+    let status = head.split_whitespace().nth(1)?.parse().ok()?;
+    Some((status, body))
+}
+
+/// Head and body of a GET over HTTP/1.0, which is never chunked.
+pub fn get_with_head(address: SocketAddr, path: &str) -> Option<(String, String)> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").ok()?;
+    let mut text = Vec::new();
+    stream.read_to_end(&mut text).ok()?;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    Some((head.to_owned(), body.to_owned()))
+}
+
+/// One record as a subscriber sees it.
+#[derive(Debug, Clone)]
+pub struct Read1 {
+    pub partition: i32,
+    pub key: Option<String>,
+    pub payload: Vec<u8>,
+    pub headers: BTreeMap<String, String>,
+}
+
+impl Read1 {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.payload).expect("the record is JSON")
+    }
+}
+
+/// Everything a read-committed subscriber finds in a topic now.
+pub fn read_topic(brokers: &str, topic: &str) -> Vec<Read1> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", "test-reader")
+        .set("enable.partition.eof", "true")
+        .set("isolation.level", "read_committed")
+        .create()
+        .unwrap();
+    let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(20)).unwrap();
+    let mut list = TopicPartitionList::new();
+    for partition in metadata.topics()[0].partitions() {
+        list.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
+    }
+    let mut open = list.count();
+    consumer.assign(&list).unwrap();
+    let mut records = Vec::new();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while open > 0 {
+        match consumer.poll(Duration::from_millis(100)) {
+            Some(Ok(message)) => records.push(Read1 {
+                partition: message.partition(),
+                key: message.key().map(|key| String::from_utf8_lossy(key).into_owned()),
+                payload: message.payload().unwrap_or_default().to_vec(),
+                headers: message
+                    .headers()
+                    .map(|headers| {
+                        headers
+                            .iter()
+                            .map(|header| (header.key.to_owned(), String::from_utf8_lossy(header.value.unwrap_or_default()).into_owned()))
+                            .collect()
+                    })
+                    .unwrap_or_default(),
+            }),
+            Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
+            _ => {}
+        }
+        assert!(Instant::now() < deadline, "reading {topic} did not come to an end");
+    }
+    records
+}
+
+/// Sends records in order and waits for their acknowledgement: (partition or by key, key, payload).
+pub fn produce(brokers: &str, topic: &str, records: &[(Option<i32>, Option<String>, Vec<u8>)]) {
+    let producer: ThreadedProducer<rdkafka::producer::DefaultProducerContext> = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("enable.idempotence", "true")
+        .set("message.max.bytes", "4000000")
+        .create()
+        .unwrap();
+    for (partition, key, payload) in records {
+        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).payload(payload.as_slice());
+        if let Some(partition) = partition {
+            record = record.partition(*partition);
+        }
+        if let Some(key) = key {
+            record = record.key(key.as_bytes());
+        }
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(Duration::from_secs(60)).unwrap();
+}
+
+/// Rows of a labelled or time-stamped file, or a loud failure that says how to get it. `None` only outside CI.
+pub fn shared_data(name: &str) -> Option<Vec<Value>> {
+    let folder = std::env::var_os("BELLWETHER_SHARED_DATA").map(PathBuf::from);
+    let path = folder.map(|folder| folder.join(name)).filter(|path| path.is_file());
+    let Some(path) = path else {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "{name} is missing: in CI this test must run. Set BELLWETHER_SHARED_DATA to the folder of the labelled news"
+        );
+        eprintln!("\n*** NOT RUN: {name} is not here. Set BELLWETHER_SHARED_DATA to the folder of the labelled news. ***\n");
+        return None;
+    };
+    let text = std::fs::read_to_string(path).unwrap();
+    Some(text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+}
+
+/// Windows as they must be, from `news.scored` alone: (subject, pane start) → [count, negative, neutral, positive, score in millionths].
+pub fn brute_force_panes(scored: &[Value], pane_ms: i64) -> BTreeMap<(String, i64), [i64; 5]> {
+    let mut panes: BTreeMap<(String, i64), [i64; 5]> = BTreeMap::new();
+    for record in scored {
+        let at = chrono::DateTime::parse_from_rfc3339(record["published_at"].as_str().unwrap()).unwrap().timestamp_millis();
+        let sentiment = record["sentiment"]["label"].as_str().unwrap();
+        let place = ["negative", "neutral", "positive"].iter().position(|label| *label == sentiment).unwrap() + 1;
+        let score = (record["sentiment"]["score"].as_f64().unwrap() * 1e6).round() as i64;
+        for subject in record["subjects"].as_array().unwrap() {
+            let key = (subject.as_str().unwrap().to_owned(), at.div_euclid(pane_ms) * pane_ms);
+            let pane = panes.entry(key).or_default();
+            pane[0] += 1;
+            pane[place] += 1;
+            pane[4] += score;
+        }
+    }
+    panes
+}
+
+/// `sentiment.windows` in the same form; a pane published again must be the same.
+pub fn published_panes(windows: &[Read1]) -> BTreeMap<(String, i64), [i64; 5]> {
+    let mut panes = BTreeMap::new();
+    for record in windows {
+        let json = record.json();
+        let start = chrono::DateTime::parse_from_rfc3339(json["pane_start"].as_str().unwrap()).unwrap().timestamp_millis();
+        let count = |name: &str| json[name].as_i64().unwrap();
+        let score = (json["score_sum"].as_f64().unwrap() * 1e6).round() as i64;
+        let pane = [count("count"), count("negative"), count("neutral"), count("positive"), score];
+        let key = (json["subject"].as_str().unwrap().to_owned(), start);
+        let before = panes.insert(key.clone(), pane);
+        assert!(before.is_none_or(|before| before == pane), "{key:?} was published as {before:?} and as {pane:?}");
+    }
+    panes
+}

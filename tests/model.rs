@@ -1,0 +1,208 @@
+//! The model: batched as alone, as in Python, as labelled; and a directory that is not right is refused with its reason.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bellwether::classify::{Error, OnnxClassifier, classify_all};
+use bellwether::config::{Config, Device, ModelConfig};
+use bellwether::metrics::Metrics;
+use bellwether::news::{Classification, Sentiment};
+use common::root;
+use serde_json::Value;
+
+fn config(directory: &Path) -> ModelConfig {
+    ModelConfig { directory: directory.to_owned(), device: Device::Cpu, ..Config::default().model }
+}
+
+fn shipped() -> ModelConfig {
+    config(&root().join("models/finnews-minilm-trial"))
+}
+
+fn start(config: &ModelConfig) -> OnnxClassifier {
+    OnnxClassifier::start(config, Arc::new(Metrics::new())).unwrap()
+}
+
+fn refusal(config: &ModelConfig) -> String {
+    match OnnxClassifier::start(config, Arc::new(Metrics::new())) {
+        Ok(_) => panic!("the model was accepted"),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn together(classifier: &OnnxClassifier, texts: &[String]) -> Vec<Classification> {
+    classify_all(classifier, texts.to_vec(), 512).unwrap()
+}
+
+fn alone(classifier: &OnnxClassifier, texts: &[String]) -> Vec<Classification> {
+    classify_all(classifier, texts.to_vec(), 1).unwrap()
+}
+
+fn fixture(name: &str) -> PathBuf {
+    root().join("tests/fixtures").join(name)
+}
+
+fn expected(name: &str) -> (f32, Vec<Value>) {
+    let text = std::fs::read_to_string(fixture(name)).unwrap();
+    let json: Value = serde_json::from_str(&text).unwrap();
+    (json["tolerance"].as_f64().unwrap() as f32, json["texts"].as_array().unwrap().clone())
+}
+
+fn assert_near(actual: &[f32], expected: &Value, tolerance: f32, what: &str) {
+    let expected: Vec<f32> = expected.as_array().unwrap().iter().map(|value| value.as_f64().unwrap() as f32).collect();
+    assert_eq!(actual.len(), expected.len(), "{what}");
+    for (one, two) in actual.iter().zip(&expected) {
+        assert!((one - two).abs() <= tolerance, "{what}: {actual:?} against {expected:?}");
+    }
+}
+
+fn texts_of(rows: &[Value]) -> Vec<String> {
+    rows.iter().map(|row| row["text"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_text_has_the_same_logits_alone_batched_and_in_python() {
+    let (tolerance, rows) = expected("tiny/expected.json");
+    let classifier = start(&config(&fixture("tiny")));
+    let texts = texts_of(&rows);
+    for (how, results) in [("batched", together(&classifier, &texts)), ("alone", alone(&classifier, &texts))] {
+        for (row, result) in rows.iter().zip(&results) {
+            assert_near(&result.logits.topic, &row["topic_logits"], tolerance, how);
+            assert_near(&result.logits.sentiment, &row["sentiment_logits"], tolerance, how);
+            assert_eq!(result.truncated, row["truncated"].as_bool().unwrap(), "{how}: {}", row["text"]);
+        }
+    }
+}
+
+#[test]
+fn a_pair_of_single_headed_exports_loads_and_agrees_with_python() {
+    let (tolerance, rows) = expected("pair/expected.json");
+    let pair = ModelConfig {
+        directory: PathBuf::new(),
+        topic_directory: fixture("pair/topic"),
+        sentiment_directory: fixture("pair/sentiment"),
+        ..config(Path::new(""))
+    };
+    let classifier = start(&pair);
+    // "Bearish, Bullish, Neutral" in the export's own order.
+    assert_eq!(classifier.labels().sentiments, [Sentiment::Negative, Sentiment::Positive, Sentiment::Neutral]);
+    for (row, result) in rows.iter().zip(together(&classifier, &texts_of(&rows))) {
+        assert_near(&result.logits.topic, &row["topic"]["logits"], tolerance, "topic");
+        assert_near(&result.logits.sentiment, &row["sentiment"]["logits"], tolerance, "sentiment");
+        let probabilities = result.sentiment.probabilities;
+        assert!((probabilities.negative + probabilities.neutral + probabilities.positive - 1.0).abs() < 1e-5);
+    }
+}
+
+/// The scenario's own texts, so that the test runs everywhere.
+fn thousand_texts() -> Vec<String> {
+    let scenario = std::fs::read_to_string(root().join("config/scenario/bank-run.jsonl")).unwrap();
+    let text = |line: &str| {
+        let json: Value = serde_json::from_str(line).unwrap();
+        let title = json["title"].as_str().unwrap();
+        json["body"].as_str().map_or_else(|| title.to_owned(), |body| bellwether::news::passage(title, body))
+    };
+    scenario.lines().take(1000).map(text).collect()
+}
+
+#[test]
+fn the_shipped_model_labels_a_text_alike_alone_and_among_others() {
+    let classifier = start(&shipped());
+    let texts = thousand_texts();
+    let (batched, single) = (together(&classifier, &texts), alone(&classifier, &texts));
+    let same = |pick: fn(&Classification) -> String| batched.iter().zip(&single).filter(|(one, two)| pick(one) == pick(two)).count();
+    let sentiment = same(|result| format!("{:?}", result.sentiment.label));
+    let topic = same(|result| result.topic.label.clone());
+    let moved = |(one, two): (&Classification, &Classification)| (one.sentiment.score.to_f64() - two.sentiment.score.to_f64()).abs();
+    let largest = batched.iter().zip(&single).map(moved).fold(0.0, f64::max);
+    println!("alone and batched agree: sentiment {sentiment}, topic {topic} of {}; largest move of a score {largest:.3}", texts.len());
+    assert!(sentiment >= 980 && topic >= 980, "sentiment {sentiment}, topic {topic} of 1000");
+}
+
+#[test]
+fn the_shipped_model_reads_plain_sentences_right() {
+    let classifier = start(&shipped());
+    let cases = [
+        ("Shares plunge 30% after bank warns of heavy losses and halts dividend", Sentiment::Negative),
+        ("Chipmaker beats estimates and raises full-year guidance, shares surge", Sentiment::Positive),
+        ("Company to hold annual meeting on May 4", Sentiment::Neutral),
+        ("Regulators shut down lender after depositors withdraw billions", Sentiment::Negative),
+    ];
+    let texts: Vec<String> = cases.iter().map(|(text, _)| (*text).to_owned()).collect();
+    for ((text, expected), result) in cases.iter().zip(together(&classifier, &texts)) {
+        assert_eq!(result.sentiment.label, *expected, "{text}: {:?}", result.sentiment);
+    }
+    assert_eq!(classifier.device(), Device::Cpu);
+    assert!(classifier.nodes().iter().any(|(name, count)| name.contains("CPU") && *count > 10), "{:?}", classifier.nodes());
+}
+
+#[test]
+fn a_long_text_is_cut_and_says_so() {
+    let classifier = start(&shipped());
+    let results = together(&classifier, &["Losses mount. ".repeat(40_000), "Losses mount.".to_owned()]);
+    assert_eq!(results.iter().map(|result| result.truncated).collect::<Vec<_>>(), [true, false]);
+}
+
+/// A copy of the tiny model with one file changed.
+fn changed(name: &str, change: impl FnOnce(String) -> String) -> (tempfile::TempDir, ModelConfig) {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["model.onnx", "tokenizer.json", "config.json", "SHA256SUMS"] {
+        std::fs::copy(fixture("tiny").join(file), folder.path().join(file)).unwrap();
+    }
+    let path = folder.path().join(name);
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, change(text)).unwrap();
+    let config = config(folder.path());
+    (folder, config)
+}
+
+/// As [`changed`], without the checksums that would refuse it first.
+fn changed_config(from: &str, to: &str) -> String {
+    let (folder, config) = changed("config.json", |text| {
+        assert!(text.contains(from), "the fixture has {from}");
+        text.replace(from, to)
+    });
+    std::fs::remove_file(folder.path().join("SHA256SUMS")).unwrap();
+    refusal(&config)
+}
+
+#[test]
+fn a_changed_file_is_refused_by_its_checksum() {
+    let (_folder, config) = changed("tokenizer.json", |text| text + " ");
+    assert!(refusal(&config).contains("is not the file that SHA256SUMS lists"), "{}", refusal(&config));
+}
+
+#[test]
+fn a_missing_file_a_missing_head_and_wrong_labels_are_named() {
+    let missing = refusal(&config(Path::new("nowhere")));
+    assert!(missing.contains("nowhere/config.json") && missing.contains("cannot be read"), "{missing}");
+    let head = changed_config("\"topic_logits\"", "\"topics\"");
+    assert!(head.contains("has no output \"topics\"") && head.contains("topic_logits, sentiment_logits"), "{head}");
+    let label = changed_config("\"neutral\"", "\"meh\"");
+    assert!(label.contains("\"meh\" must be negative, neutral or positive"), "{label}");
+    let gap = changed_config("\"19\"", "\"23\"");
+    assert!(gap.contains("without a gap"), "{gap}");
+}
+
+#[test]
+fn fewer_labels_than_logits_are_refused() {
+    let (folder, config) = changed("config.json", |text| {
+        let mut json: Value = serde_json::from_str(&text).unwrap();
+        json["heads"]["topic"]["id2label"].as_object_mut().unwrap().remove("19");
+        json.to_string()
+    });
+    std::fs::remove_file(folder.path().join("SHA256SUMS")).unwrap();
+    let text = refusal(&config);
+    assert!(text.contains("has 20 logits but config.json has 19 labels"), "{text}");
+}
+
+#[test]
+fn a_device_that_is_named_and_not_there_is_an_error() {
+    let config = ModelConfig { device: Device::Cuda(7), ..config(&fixture("tiny")) };
+    match OnnxClassifier::start(&config, Arc::new(Metrics::new())) {
+        Err(Error::Device { device, why }) => assert!(device == Device::Cuda(7) && !why.is_empty()),
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("cuda:7 was accepted"),
+    }
+}
