@@ -214,6 +214,7 @@ pub struct WatchlistConfig {
 pub struct WatermarkConfig {
     pub disorder: Span,
     pub idle_after: Span,
+    pub resume_after: Span,
     pub interval: Span,
 }
 

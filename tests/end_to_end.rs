@@ -15,9 +15,10 @@ const PANE_MS: i64 = 600_000;
 
 /// For a feed of some 140 items a day: windows of hours, a past of days.
 const SLOW_FEED: &str = "
+# No partition goes idle: between the bursts of this replay lie seconds of the clock and days of the news.
 [watermark]
 disorder = '1m'
-idle_after = '5s'
+idle_after = '5m'
 interval = '100ms'
 [window]
 pane = '10m'
@@ -306,6 +307,44 @@ fn stopped_half_way_it_drains_and_repeats_nothing() {
     let counts = ids(&scored);
     assert_eq!(counts.keys().cloned().collect::<BTreeSet<_>>(), expected_ids(&rows));
     assert!(counts.values().all(|&count| count == 1), "nothing is repeated after a clean stop");
+    assert_windows_match(&site, &scored, &rows);
+}
+
+#[test]
+fn members_join_and_leave_and_nothing_is_lost_or_repeated() {
+    let Some((rows, mut raw)) = news(3000) else { return };
+    raw.extend(closing_bells(&rows));
+    let broker = Broker::start();
+    let site = site(&broker);
+    produce(&site.brokers, "news.raw", &raw[..1000]);
+    let assigned = |process: &common::Process, role: &str| -> i64 {
+        let metrics = common::get(process.http, "/metrics").map(|(_, text)| text).unwrap_or_default();
+        let name = format!("bellwether_partitions_assigned{{role=\"{role}\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&name).and_then(|count| count.parse().ok())).unwrap_or(0)
+    };
+
+    let mut first = site.run("both");
+    first.wait_ready();
+    let second = site.run("both");
+    produce(&site.brokers, "news.raw", &raw[1000..2000]);
+    for role in ["classifier", "monitor"] {
+        wait_for("the partitions to be shared out", 60, || {
+            let shares = (assigned(&first, role), assigned(&second, role));
+            (shares.0 + shares.1 == 3 && shares.0 > 0 && shares.1 > 0).then_some(())
+        });
+    }
+    produce(&site.brokers, "news.raw", &raw[2000..]);
+    let (exit, log) = first.terminate();
+    assert!(exit.success(), "{exit}:\n{log}");
+    assert!(log.contains("partitions revoked") && !log.contains("not finished in time"), "{log}");
+    wait_for_panes(&site, &rows);
+    let (exit, log) = second.terminate();
+    assert!(exit.success() && log.contains("state restored"), "{exit}:\n{log}");
+
+    let scored = read_topic(&site.brokers, "news.scored");
+    let counts = ids(&scored);
+    assert_eq!(counts.keys().cloned().collect::<BTreeSet<_>>(), expected_ids(&rows));
+    assert!(counts.values().all(|&count| count == 1), "a clean hand-over repeats nothing");
     assert_windows_match(&site, &scored, &rows);
 }
 

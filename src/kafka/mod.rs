@@ -9,7 +9,10 @@ pub mod topics;
 
 use std::time::Duration;
 
+use rdkafka::client::ClientContext;
 use rdkafka::config::ClientConfig;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::config::KafkaConfig;
 
@@ -35,6 +38,19 @@ impl From<rdkafka::error::KafkaError> for Error {
         Self::Client(error.to_string())
     }
 }
+
+/// For clients that only read or ask: the end of a partition comes as an "error" and is none.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+            tracing::warn!(%error, reason, "Kafka client error; it retries by itself");
+        }
+    }
+}
+
+impl ConsumerContext for Quiet {}
 
 /// What all clients share: the brokers and the user's own properties.
 fn client_config(config: &KafkaConfig) -> ClientConfig {

@@ -7,7 +7,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::{Error, client_config};
+use super::{Error, Quiet, client_config};
 use crate::config::KafkaConfig;
 use crate::news::EventTime;
 
@@ -31,7 +31,7 @@ pub fn read_all(
         .set("isolation.level", "read_committed")
         .set("enable.partition.eof", "true")
         .set("auto.offset.reset", "earliest");
-    let consumer: BaseConsumer = client.create()?;
+    let consumer: BaseConsumer<Quiet> = client.create_with_context(Quiet)?;
     let mut list = TopicPartitionList::new();
     let mut open = 0;
     for &partition in partitions {
@@ -85,7 +85,7 @@ pub fn follow(
 ) -> Result<(), Error> {
     let mut client = client_config(config);
     client.set("group.id", format!("{}-reader", config.group)).set("enable.auto.commit", "false").set("isolation.level", "read_committed");
-    let consumer: BaseConsumer = client.create()?;
+    let consumer: BaseConsumer<Quiet> = client.create_with_context(Quiet)?;
     let mut list = TopicPartitionList::new();
     for (topic, partitions) in topics {
         for partition in 0..*partitions {

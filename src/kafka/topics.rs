@@ -5,7 +5,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::{Error, client_config};
+use super::{Error, Quiet, client_config};
 use crate::config::{Config, KafkaConfig};
 
 /// Partitions of the topics that roles need to know.
@@ -20,7 +20,7 @@ pub struct Partitions {
 /// # Errors
 /// [`Error::Unreachable`], [`Error::MissingTopic`] or [`Error::NotCoPartitioned`].
 pub fn check(config: &KafkaConfig) -> Result<Partitions, Error> {
-    let consumer: BaseConsumer = client_config(config).create()?;
+    let consumer: BaseConsumer<Quiet> = client_config(config).create_with_context(Quiet)?;
     let waited = config.timeout.duration();
     let metadata = consumer.fetch_metadata(None, waited).map_err(|error| Error::Unreachable {
         brokers: config.brokers.clone(),
@@ -47,7 +47,7 @@ pub fn check(config: &KafkaConfig) -> Result<Partitions, Error> {
 
 /// Partitions of one topic.
 pub fn partition_count(config: &KafkaConfig, topic: &str) -> Result<i32, Error> {
-    let consumer: BaseConsumer = client_config(config).create()?;
+    let consumer: BaseConsumer<Quiet> = client_config(config).create_with_context(Quiet)?;
     let metadata = consumer.fetch_metadata(Some(topic), config.timeout.duration())?;
     Ok(metadata.topics().iter().find(|found| found.name() == topic).map_or(0, |found| found.partitions().len() as i32))
 }

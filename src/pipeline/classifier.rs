@@ -20,7 +20,9 @@ use crate::kafka::consumer::{Committer, Offsets, Record, Source, SourceEvent};
 use crate::kafka::producer::{Outgoing, Publisher};
 use crate::kafka::topics::Partitions;
 use crate::metrics::Metrics;
-use crate::news::{Classification, EventTime, ItemObservation, NewsItem, Observation, RawPlace, SCHEMA_VERSION, Scored};
+use crate::news::{
+    Classification, EventTime, ItemObservation, NewsItem, Observation, RawPlace, SCHEMA_VERSION, Scored, WatermarkObservation,
+};
 use crate::privacy;
 use crate::window::PartitionClock;
 
@@ -230,14 +232,18 @@ impl PublishStage {
                     self.parts.board.classifier_assigned();
                 }
                 Ok(Step::Event(SourceEvent::Revoked { partitions, lost, done })) => {
+                    self.release(|partition| !lost && partitions.contains(&partition))?;
                     if lost {
                         self.offsets.retain(|partition, _| !partitions.contains(partition));
                     }
                     self.commit()?;
+                    // What could not be committed now is the next owner's to read again; a later commit would set it back.
+                    self.offsets.retain(|partition, _| !partitions.contains(partition));
                     self.clocks.retain(|partition, _| !partitions.contains(partition));
                     let _ = done.send(());
                 }
                 Ok(Step::Event(SourceEvent::Stopped)) | Err(RecvTimeoutError::Disconnected) => {
+                    self.release(|_| true)?;
                     self.commit()?;
                     tracing::info!(role = ROLE, "drained and committed");
                     return Ok(());
@@ -364,18 +370,27 @@ impl PublishStage {
     /// Writes the watermarks that moved into every partition of the observation log, behind the items they speak of.
     fn announce(&mut self) -> Result<(), Error> {
         let now = EventTime::now();
-        let Partitions { raw, observations } = self.parts.partitions;
-        for (&partition, clock) in &mut self.clocks {
-            let Some(record) = clock.announce(partition, raw, &self.parts.config.watermark, now.0) else { continue };
+        let (raw, config) = (self.parts.partitions.raw, &self.parts.config.watermark);
+        let moved = self.clocks.iter_mut().filter_map(|(&partition, clock)| clock.announce(partition, raw, config, now.0)).collect();
+        self.publish_watermarks(moved)
+    }
+
+    /// Says of partitions that are given up that event time must wait for their next owner.
+    fn release(&self, given_up: impl Fn(i32) -> bool) -> Result<(), Error> {
+        let clocks = self.clocks.iter().filter(|(partition, _)| given_up(**partition));
+        self.publish_watermarks(clocks.filter_map(|(&partition, clock)| clock.release(partition, self.parts.partitions.raw)).collect())
+    }
+
+    fn publish_watermarks(&self, records: Vec<WatermarkObservation>) -> Result<(), Error> {
+        for record in records {
+            let key = format!("watermark:{}", record.raw_partition);
             let payload = super::to_json(&Observation::Watermark(record));
-            let key = format!("watermark:{partition}");
-            for target in 0..observations {
+            for target in 0..self.parts.partitions.observations {
                 self.publisher.send(Outgoing {
                     topic: &self.parts.config.kafka.topics.observations,
                     partition: Some(target),
                     key: Some(key.as_bytes()),
                     payload: &payload,
-                    time: Some(now),
                     ..Outgoing::default()
                 })?;
             }

@@ -17,13 +17,15 @@ pub struct PartitionClock {
     newest: Option<EventTime>,
     last_record_at: i64,
     at_end: bool,
+    /// When records came again after idleness, while event time still waits for the other partitions to speak.
+    resumed_at: Option<i64>,
     announced: Option<(Option<EventTime>, bool)>,
     announced_at: i64,
 }
 
 impl PartitionClock {
     pub fn new(now: i64) -> Self {
-        Self { newest: None, last_record_at: now, at_end: false, announced: None, announced_at: i64::MIN }
+        Self { newest: None, last_record_at: now, at_end: false, resumed_at: None, announced: None, announced_at: i64::MIN }
     }
 
     /// What a restart must know, for the metadata of a commit: newest event time and when the last record was read.
@@ -41,6 +43,9 @@ impl PartitionClock {
 
     /// A record was read: its event time (`None` for a rejection) and its Kafka timestamp.
     pub fn record(&mut self, event_time: Option<EventTime>, record_time: EventTime, now: i64) {
+        if matches!(self.announced, Some((_, true))) {
+            self.resumed_at = Some(now);
+        }
         self.newest = self.newest.max(event_time.map(|at| at.min(record_time)));
         self.last_record_at = now;
         self.at_end = false;
@@ -54,6 +59,13 @@ impl PartitionClock {
     /// Watermark and idleness now. While a partition at its end is silent, event time is taken to go on at the pace of
     /// the clock: a burst followed by silence is still judged, and a replay faster than the clock never becomes late.
     fn state(&self, config: &WatermarkConfig, now: i64) -> (Option<EventTime>, bool) {
+        // After a silence news comes to all partitions at once, and is read from one after the other: whoever is first
+        // must not run ahead of those still on record as idle.
+        if let (Some(resumed_at), Some((watermark, _))) = (self.resumed_at, self.announced)
+            && now - resumed_at < config.resume_after.ms()
+        {
+            return (watermark, false);
+        }
         let silence = now - self.last_record_at;
         let idle = self.at_end && silence >= config.idle_after.ms();
         let progress = if idle { silence } else { 0 };
@@ -62,10 +74,12 @@ impl PartitionClock {
 
     /// The record to write into the observation log now, if there is news and the interval has passed.
     pub fn announce(&mut self, partition: i32, partitions: i32, config: &WatermarkConfig, now: i64) -> Option<WatermarkObservation> {
-        if now.saturating_sub(self.announced_at) < config.interval.ms() {
+        let (watermark, idle) = self.state(config, now);
+        // That it is idle no longer is said at once.
+        let resumes = matches!(self.announced, Some((_, true))) && !idle;
+        if !resumes && now.saturating_sub(self.announced_at) < config.interval.ms() {
             return None;
         }
-        let (watermark, idle) = self.state(config, now);
         // Without an item and not idle there is nothing to say yet.
         if (watermark.is_none() && !idle) || self.announced == Some((watermark, idle)) {
             return None;
@@ -78,6 +92,21 @@ impl PartitionClock {
             raw_partitions: partitions,
             watermark_ms: watermark.map(|at| at.0),
             idle,
+        })
+    }
+}
+
+impl PartitionClock {
+    /// The record to write when the partition is given up: not idle any more, so that event time waits for the next
+    /// owner. Otherwise what arrives between two owners would be late.
+    pub fn release(&self, partition: i32, partitions: i32) -> Option<WatermarkObservation> {
+        let (watermark, idle) = self.announced?;
+        idle.then(|| WatermarkObservation {
+            schema: SCHEMA_VERSION,
+            raw_partition: partition,
+            raw_partitions: partitions,
+            watermark_ms: watermark.map(|at| at.0),
+            idle: false,
         })
     }
 }
@@ -196,7 +225,20 @@ mod tests {
         let idle = clock.announce(0, 1, &config(), 60_000).unwrap();
         assert_eq!((idle.watermark_ms, idle.idle), (Some(155_000), true));
         clock.record(Some(EventTime(101_000)), EventTime(101_000), 60_100);
-        assert!(!clock.announce(0, 1, &config(), 61_000).unwrap().idle);
+        let back = clock.announce(0, 1, &config(), 60_100).unwrap();
+        assert_eq!((back.watermark_ms, back.idle), (Some(155_000), false), "said at once, and event time waits");
+    }
+
+    #[test]
+    fn after_a_silence_event_time_waits_for_the_other_partitions_to_speak() {
+        let mut clock = PartitionClock::new(0);
+        clock.record(Some(EventTime(0)), EventTime(900_000), 0);
+        clock.reached_end();
+        clock.announce(0, 1, &config(), 40_000);
+        clock.record(Some(EventTime(800_000)), EventTime(900_000), 50_000);
+        assert_eq!(clock.announce(0, 1, &config(), 50_000).unwrap().watermark_ms, Some(35_000));
+        assert_eq!(clock.announce(0, 1, &config(), 50_900), None);
+        assert_eq!(clock.announce(0, 1, &config(), 51_000).unwrap().watermark_ms, Some(795_000));
     }
 
     #[test]
@@ -226,6 +268,22 @@ mod tests {
         let json = serde_json::to_string(&merge).unwrap();
         assert!(json.len() < 4_096 - 200, "{} bytes", json.len());
         assert_eq!(serde_json::from_str::<WatermarkMerge>(&json).unwrap(), merge);
+    }
+
+    #[test]
+    fn a_partition_given_up_while_idle_holds_event_time_for_its_next_owner() {
+        let mut clock = PartitionClock::new(0);
+        clock.record(Some(EventTime(100_000)), EventTime(100_000), 0);
+        assert_eq!(clock.release(1, 2), None, "nothing was said yet");
+        clock.announce(1, 2, &config(), 0);
+        assert_eq!(clock.release(1, 2), None, "it holds already");
+        clock.reached_end();
+        clock.announce(1, 2, &config(), 60_000);
+        let mut merge = WatermarkMerge::default();
+        merge.merge(&record(1, Some(155_000), true));
+        assert_eq!(merge.merge(&record(0, Some(160_000), false)), Some(EventTime(160_000)));
+        assert_eq!(merge.merge(&clock.release(1, 2).unwrap()), None);
+        assert_eq!(merge.merge(&record(0, Some(500_000), false)), None, "event time waits");
     }
 
     #[test]

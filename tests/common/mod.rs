@@ -176,6 +176,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the log of process {}, its status {}\n{}", self.child.id(), self.status(), self.log());
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
