@@ -67,7 +67,6 @@ pub struct Head {
 
 /// One ONNX file with its tokenizer and the heads it carries.
 pub struct Encoder {
-    pub directory: PathBuf,
     pub onnx: PathBuf,
     pub pad_id: i64,
     pub max_length: usize,
@@ -234,15 +233,7 @@ fn load_encoder(
     tokenizer.with_padding(None);
     let head = |head: HeadFile| Head { output: head.output, labels: head.id2label.len(), temperature: head.temperature.unwrap_or(1.0) };
     let pad_id = file.pad_token_id.unwrap_or(0);
-    Ok(Encoder {
-        directory: directory.to_owned(),
-        onnx,
-        pad_id,
-        max_length,
-        topic: topic.map(head),
-        sentiment: sentiment.map(head),
-        tokenizer,
-    })
+    Ok(Encoder { onnx, pad_id, max_length, topic: topic.map(head), sentiment: sentiment.map(head), tokenizer })
 }
 
 /// The variant that suits the device, best first.
