@@ -4,10 +4,11 @@
 #   make demo ARGS=--once      ARGS go to `bellwether demo`
 #   make test ARGS=masking     ARGS go to `cargo test --release`
 #   make kafka-up KAFKA_PORT=29092
+#   make model DATA=../shared/data ARGS="--set training.epochs=1"
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo build test check bench kafka-up kafka-down
+.PHONY: help demo build test test-training check bench model kafka-up kafka-down
 
 ARGS ?=
 KAFKA_PORT ?= 19092
@@ -18,6 +19,11 @@ export BELLWETHER_RUNTIME_DIR
 # The shared library of ONNX Runtime; set it to use another build of it, such as one for GPUs.
 ORT_DYLIB_PATH ?= $(BELLWETHER_RUNTIME_DIR)/onnxruntime/libonnxruntime.so
 export ORT_DYLIB_PATH
+
+# The program that `make build` leaves, and the Python of the fine-tuning pipeline.
+override BINARY := $(CURDIR)/target/release/bellwether
+override PYTHON := $(BELLWETHER_RUNTIME_DIR)/training/bin/python
+DATA ?= ../shared/data
 
 # Labelled news that some tests read; they skip what is not there.
 ifneq ($(or $(BELLWETHER_SHARED_DATA),$(wildcard ../shared/data)),)
@@ -30,7 +36,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 help:
 	@echo "usage: make TARGET"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 18
 
 demo: ## build, then watch a news stream turn sour on a status page; needs no Kafka (ARGS=--once: one pass, then end)
 	@scripts/setup demo
@@ -45,6 +51,10 @@ test: ## run all tests, with a real Kafka and a real Prometheus
 	@scripts/setup test
 	@KAFKA_BROKER_OWNER=$$$$ exec cargo test --release $(ARGS)
 
+test-training: build ## run the tests of the fine-tuning pipeline (installs PyTorch)
+	@scripts/setup training
+	@cd training && BELLWETHER=$(BINARY) exec $(PYTHON) -m pytest $(ARGS)
+
 check: ## check format, lints and documentation
 	@scripts/setup check
 	cargo fmt --check
@@ -54,6 +64,10 @@ check: ## check format, lints and documentation
 bench: ## run the benchmarks
 	@scripts/setup test
 	@KAFKA_BROKER_OWNER=$$$$ exec cargo bench $(ARGS)
+
+model: build ## fine-tune the model on DATA, measure it, write its card (training/README.md)
+	@scripts/setup training
+	@DATA='$(DATA)' PYTHONPATH=training exec $(PYTHON) -m bellwether_training $(ARGS) all --binary $(BINARY)
 
 kafka-up: ## start a Kafka broker on 127.0.0.1:19092 (KAFKA_PORT=…) and wait until it answers
 	@scripts/setup kafka

@@ -73,6 +73,7 @@ pub struct Config {
     pub decode: DecodeConfig,
     pub privacy: PrivacyConfig,
     pub model: ModelConfig,
+    pub drift: DriftConfig,
     pub watchlist: WatchlistConfig,
     pub watermark: WatermarkConfig,
     pub window: WindowConfig,
@@ -203,6 +204,14 @@ impl<'de> Deserialize<'de> for Device {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
+}
+
+/// How many of the last results are compared with the model's reference.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DriftConfig {
+    pub items: usize,
+    pub min_items: usize,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -461,6 +470,12 @@ impl Config {
         ] {
             check(value > 0, format!("model.{key} = 0 must be at least 1"));
         }
+        let DriftConfig { items, min_items } = self.drift;
+        check(items <= MAX_DRIFT_ITEMS, format!("drift.items = {items} must be at most {MAX_DRIFT_ITEMS}: each is kept in memory"));
+        check(
+            items == 0 || (1..=items).contains(&min_items),
+            format!("drift.min_items = {min_items} must be at least 1 and at most drift.items = {items}"),
+        );
         check(
             positive(self.watermark.interval),
             format!("watermark.interval = \"{}\" must be longer than nothing", self.watermark.interval),
@@ -516,6 +531,9 @@ impl TopicNames {
         ]
     }
 }
+
+/// 32 bytes each: 32 MB.
+const MAX_DRIFT_ITEMS: usize = 1_000_000;
 
 /// Properties that delivery depends on: Bellwether sets them, and a user's value would break a promise.
 const OWN_PROPERTIES: [&str; 9] = [
@@ -592,6 +610,14 @@ mod tests {
         assert!(found.contains(&"kafka.broker is not a known key; did you mean brokers?".to_owned()), "{found:?}");
         assert!(found.iter().any(|line| line.starts_with("kafka.commit_interval = 5 must be text")), "{found:?}");
         assert!(found.contains(&"detct is not a known key; did you mean detect?".to_owned()), "{found:?}");
+    }
+
+    #[test]
+    fn drift_is_off_at_0_items_and_never_needs_more_than_it_keeps() {
+        assert_eq!(Config::from_toml("[drift]\nitems = 0", &[], None).unwrap().drift.items, 0);
+        assert_eq!(problems("[drift]\nitems = 100"), ["drift.min_items = 500 must be at least 1 and at most drift.items = 100"]);
+        assert_eq!(problems("[drift]\nmin_items = 0"), ["drift.min_items = 0 must be at least 1 and at most drift.items = 2000"]);
+        assert_eq!(problems("[drift]\nitems = 2000000").len(), 1);
     }
 
     #[test]

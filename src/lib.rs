@@ -20,7 +20,7 @@
 //! - [`detect`]: baseline, rules, the life of an alert, its evidence
 //! - [`pipeline`]: the roles, and the only files that know the order of stages
 //! - [`http`]: page, API, health; [`metrics`]: every metric once
-//! - [`replay`]: news files as a source; [`cli`]: one file per subcommand
+//! - [`evaluate`]: how good the model is on labelled news; [`replay`]: news files as a source; [`cli`]: one file per subcommand
 //!
 //! Decode, mask, batch, window and detect are synchronous, take time as an argument and know neither tokio nor Kafka.
 
@@ -30,6 +30,7 @@ pub mod config;
 pub mod decode;
 pub mod detect;
 pub mod enrich;
+pub mod evaluate;
 pub mod http;
 pub mod kafka;
 pub mod metrics;

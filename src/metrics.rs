@@ -23,6 +23,8 @@ pub struct Metrics {
     pub inference_duration: Histogram,
     pub device_nodes: IntGaugeVec,
     pub model_info: IntGaugeVec,
+    pub drift_psi: GaugeVec,
+    pub drift_items: IntGauge,
     pub observations: IntCounterVec,
     pub panes_published: IntCounter,
     pub hops: IntCounter,
@@ -125,6 +127,12 @@ impl Metrics {
                 &["device"],
             ),
             model_info: make.whole_gauges("model_info", "1, with the model in use as labels", &["name", "version", "device"]),
+            drift_psi: make.gauges(
+                "drift_psi",
+                "Population stability index between the model's reference and its last results: how far their mix has moved",
+                &["feature"],
+            ),
+            drift_items: make.whole_gauge("drift_items", "Results that the drift indices rest on; 0 where drift is not watched"),
             observations: make.counters("observations_total", "Observations read by the monitor, by outcome", &["outcome"]),
             panes_published: make.counter("panes_published_total", "Closed, non-empty panes published"),
             hops: make.counter("hops_total", "Hops evaluated"),
@@ -201,17 +209,22 @@ impl Metrics {
         {
             self.resident_memory.set(pages * 4096.0);
         }
-        if let Ok(stat) = std::fs::read_to_string("/proc/self/stat")
-            && let Some((_, fields)) = stat.rsplit_once(')')
-        {
-            // Fields 14 and 15 of proc(5): user and system time in ticks of 1/100 s.
-            let ticks: f64 = fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
-            let grown = ticks / 100.0 - self.cpu_seconds.get();
+        if let Some(seconds) = process_cpu_seconds() {
+            let grown = seconds - self.cpu_seconds.get();
             if grown > 0.0 {
                 self.cpu_seconds.inc_by(grown);
             }
         }
     }
+}
+
+/// User and system time of this process so far, in steps of 1/100 s; `None` where there is no `/proc`.
+pub fn process_cpu_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    // Fields 14 and 15 of proc(5): user and system time in ticks of 1/100 s.
+    let ticks: f64 = fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
+    Some(ticks / 100.0)
 }
 
 impl Default for Metrics {

@@ -128,6 +128,11 @@ impl Sentiment {
         }
     }
 
+    /// Its place in [`Sentiment::ALL`].
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
     /// Understands the label names common among sentiment models; `None` for others.
     pub fn from_label(label: &str) -> Option<Self> {
         match label.to_ascii_lowercase().as_str() {
@@ -151,6 +156,11 @@ impl SentimentProbabilities {
     /// P(positive) − P(negative), −1 to 1, rounded to 10⁻⁶ so that sums over panes are exact in integers.
     pub fn score(&self) -> Score {
         Score::from_f64(self.positive - self.negative)
+    }
+
+    /// The probability of the label: how sure the model is.
+    pub fn top(&self) -> f64 {
+        self.negative.max(self.neutral).max(self.positive)
     }
 
     pub fn label(&self) -> Sentiment {
@@ -219,6 +229,9 @@ pub struct Classification {
     pub logits: Logits,
     /// The text was longer than the model reads; its end was not seen.
     pub truncated: bool,
+    /// Tokens that the model's vocabulary does not have, among all of the text, 0 to 1. For [`crate::classify::drift`];
+    /// not published.
+    pub unknown_share: f64,
 }
 
 /// Which model, exactly. `version` is the first 12 hex digits of a SHA-256 over the model's files.
@@ -365,6 +378,11 @@ mod tests {
         assert_eq!(EventTime(10_000).floor(10_000), EventTime(10_000));
         assert_eq!(EventTime(9_999).floor(10_000), EventTime(0));
         assert_eq!(EventTime(-1).floor(10_000), EventTime(-10_000));
+    }
+
+    #[test]
+    fn a_sentiment_knows_its_place_among_all() {
+        assert_eq!(Sentiment::ALL.map(Sentiment::index), [0, 1, 2]);
     }
 
     #[test]

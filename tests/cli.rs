@@ -30,11 +30,11 @@ fn config(body: &str) -> (tempfile::TempDir, String) {
 fn help_and_version_exit_0_and_wrong_usage_64() {
     let help = bellwether(&["--help"]).output().unwrap();
     assert_eq!(help.status.code(), Some(0));
-    for word in ["run", "demo", "replay", "classify", "topics", "check-config", "Exit codes"] {
+    for word in ["run", "demo", "replay", "classify", "evaluate", "topics", "check-config", "Exit codes"] {
         assert!(text(&help).contains(word), "{word}");
     }
     assert_eq!(bellwether(&["--version"]).output().unwrap().status.code(), Some(0));
-    for wrong in [&["walk"][..], &["replay"], &["replay", "a.jsonl", "--speed", "fast"], &[]] {
+    for wrong in [&["walk"][..], &["replay"], &["replay", "a.jsonl", "--speed", "fast"], &["evaluate"], &[]] {
         assert_eq!(bellwether(wrong).output().unwrap().status.code(), Some(64), "{wrong:?}");
     }
 }

@@ -149,7 +149,15 @@ fn assert_windows_match(site: &Site, scored: &[Read1], rows: &[Value]) {
     };
     let expected = closed(brute_force_panes(&distinct(scored), PANE_MS));
     let published = closed(published_panes(&read_topic(&site.brokers, "sentiment.windows")));
-    let differing: Vec<_> = expected.iter().filter(|(key, pane)| published.get(*key) != Some(*pane)).take(5).collect();
+    // Counts are equal. An item that was scored again after a kill, among other batch mates, may round otherwise in its
+    // last digit, and which of its scores a pane has counted cannot be told.
+    let alike = |one: &[i64; 5], two: &[i64; 5]| one[..4] == two[..4] && (one[4] - two[4]).abs() <= 2 * one[0];
+    let differing: Vec<_> = expected
+        .iter()
+        .map(|(key, pane)| (key, pane, published.get(key)))
+        .filter(|(_, pane, other)| !other.is_some_and(|other| alike(pane, other)))
+        .take(5)
+        .collect();
     assert!(differing.is_empty(), "of {} panes these differ: {differing:?}", expected.len());
     assert_eq!(published.len(), expected.len());
 }

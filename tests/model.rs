@@ -2,10 +2,11 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bellwether::classify::{Error, OnnxClassifier, classify_all};
+use bellwether::classify::{Classify, Error, OnnxClassifier, classify_all};
 use bellwether::config::{Config, Device, ModelConfig};
 use bellwether::metrics::Metrics;
 use bellwether::news::{Classification, Sentiment};
@@ -17,7 +18,7 @@ fn config(directory: &Path) -> ModelConfig {
 }
 
 fn shipped() -> ModelConfig {
-    config(&root().join("models/finnews-minilm-trial"))
+    config(&root().join("models/finnews-e5-small"))
 }
 
 fn start(config: &ModelConfig) -> OnnxClassifier {
@@ -142,6 +143,68 @@ fn a_long_text_is_cut_and_says_so() {
     let classifier = start(&shipped());
     let results = together(&classifier, &["Losses mount. ".repeat(40_000), "Losses mount.".to_owned()]);
     assert_eq!(results.iter().map(|result| result.truncated).collect::<Vec<_>>(), [true, false]);
+}
+
+const BEHAVIOUR_FLOOR: f64 = 0.85;
+
+#[test]
+fn the_shipped_model_behaves_on_sentences_that_mean_one_thing() {
+    let path = root().join("training/behaviour.jsonl");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let results = together(&start(&shipped()), &texts_of(&rows));
+    let mut kinds: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for (row, result) in rows.iter().zip(&results) {
+        let (passed, all) = kinds.entry(row["kind"].as_str().unwrap()).or_default();
+        *passed += usize::from(row["sentiment"] == result.sentiment.label.as_str());
+        *all += 1;
+    }
+    for (kind, (passed, all)) in &kinds {
+        println!("{kind:12} {passed:3} of {all:3}  {:.3}", *passed as f64 / *all as f64);
+    }
+    let passed: usize = kinds.values().map(|(passed, _)| passed).sum();
+    let rate = passed as f64 / rows.len() as f64;
+    println!("{:12} {passed:3} of {:3}  {rate:.3}", "all", rows.len());
+    assert!(rate >= BEHAVIOUR_FLOOR, "{rate:.3} is below the floor of {BEHAVIOUR_FLOOR}");
+}
+
+#[test]
+fn tokens_that_the_model_does_not_know_are_told_by_their_share() {
+    let results = together(&start(&shipped()), &["shares fall".to_owned(), "shares 🦄 fall 🦄".to_owned(), "🦄".to_owned()]);
+    assert_eq!(results.iter().map(|result| result.unknown_share).collect::<Vec<_>>(), [0.0, 0.5, 1.0]);
+}
+
+/// What [`OnnxClassifier::start`] makes of the tiny model with this `metrics.json`.
+fn with_metrics(metrics: &str) -> Result<OnnxClassifier, String> {
+    let (folder, config) = changed("config.json", |text| text);
+    std::fs::write(folder.path().join("metrics.json"), metrics).unwrap();
+    OnnxClassifier::start(&config, Arc::new(Metrics::new())).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_drift_reference_is_read_from_metrics_json_and_held_to_the_labels_and_the_checksum() {
+    let topics = start(&config(&fixture("tiny"))).labels().topics.clone();
+    let share = 1.0 / topics.len() as f64;
+    let reference = serde_json::json!({
+        "rows": 1000,
+        "sentiment": {"negative": 0.25, "neutral": 0.5, "positive": 0.25},
+        "topic": topics.iter().map(|label| (label.clone(), Value::from(share))).collect::<serde_json::Map<_, _>>(),
+        "confidence": {"edges": [0.5], "shares": [0.2, 0.8]},
+        "unknown_tokens": {"edges": [0.1], "shares": [1.0, 0.0]},
+    });
+    let metrics = serde_json::json!({"accuracy": 0.9, "reference": reference}).to_string();
+    assert_eq!(with_metrics(&metrics).unwrap().drift_reference().unwrap().rows, 1000);
+    assert!(with_metrics("{\"accuracy\": 0.9}").unwrap().drift_reference().is_none());
+    assert!(start(&config(&fixture("tiny"))).drift_reference().is_none());
+
+    let broken = with_metrics("{").err().unwrap();
+    assert!(broken.contains("metrics.json: EOF") && broken.contains("bellwether evaluate --reference"), "{broken}");
+    let label = with_metrics(&metrics.replace("neutral", "meh")).err().unwrap();
+    assert!(label.contains("metrics.json: reference.sentiment has \"meh\", which is not a label of this model"), "{label}");
+
+    let (folder, config) = changed("SHA256SUMS", |text| format!("{text}{}  metrics.json\n", "0".repeat(64)));
+    std::fs::write(folder.path().join("metrics.json"), &metrics).unwrap();
+    assert!(refusal(&config).contains("metrics.json: is not the file that SHA256SUMS lists"), "{}", refusal(&config));
 }
 
 /// A copy of the tiny model with one file changed.

@@ -66,10 +66,11 @@ fn every_expression_of_the_board_answers_under_the_demo_scenario() {
     }
 
     let deadline = Instant::now() + PATIENCE;
+    let model = model_that_knows_the_scenario();
     let start = seconds_since_epoch();
     let arguments = ["demo", "--listen", "127.0.0.1:0", "--speed", "720x"];
-    let mut demo =
-        Program::start("bellwether demo", Command::new(env!("CARGO_BIN_EXE_bellwether")).args(arguments).current_dir(at_root("")));
+    let mut command = bellwether(&arguments);
+    let mut demo = Program::start("bellwether demo", command.env("BELLWETHER_MODEL__DIRECTORY", model.path()));
     let page = demo.wait_for("the page's address", deadline, |line| Some(line.strip_prefix("  page     http://")?.to_owned()));
     let directory = tempfile::tempdir().expect("a directory for temporary files");
     let mut prometheus = start_prometheus(directory.path(), &page);
@@ -81,6 +82,12 @@ fn every_expression_of_the_board_answers_under_the_demo_scenario() {
     let end = wait_for_a_scrape(&server, &page, deadline);
 
     let mut problems = Vec::new();
+    // All of the scenario has been read, and its own results are the reference.
+    let drift = ask(&server, "query", &[("query", "max(bellwether_drift_psi) < 0.01")]).expect("a valid expression");
+    if drift["result"].as_array().is_none_or(Vec::is_empty) {
+        let indices = ask(&server, "query", &[("query", "bellwether_drift_psi")]).expect("a valid expression");
+        problems.push(format!("the scenario has drifted from itself: {}", indices["result"]));
+    }
     for query in &queries {
         match query.answer(&server, start, end) {
             Err(error) => problems.push(format!("{query} is refused: {error}")),
@@ -96,6 +103,30 @@ fn every_expression_of_the_board_answers_under_the_demo_scenario() {
         }
     }
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+}
+
+fn bellwether(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bellwether"));
+    command.args(arguments).current_dir(at_root(""));
+    command
+}
+
+/// A copy of the shipped model whose drift reference `bellwether evaluate` has written from the scenario of the demo.
+fn model_that_knows_the_scenario() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a directory for temporary files");
+    // Without SHA256SUMS, which would hold metrics.json to the one that is shipped.
+    for file in ["config.json", "tokenizer.json", "model.int8.onnx"] {
+        let shipped = at_root("models/finnews-e5-small").join(file);
+        std::fs::copy(&shipped, folder.path().join(file)).unwrap_or_else(|error| panic!("{} cannot be copied: {error}", shipped.display()));
+    }
+    let written = folder.path().join("reference.json");
+    let mut command = bellwether(&["evaluate", "--data", "config/scenario/bank-run.jsonl", "--device", "cpu"]);
+    command.arg("--model").arg(folder.path()).arg("--reference").arg(&written);
+    let output = command.output().expect("the binary that was built for this test");
+    assert!(output.status.success(), "bellwether evaluate failed:\n{}", String::from_utf8_lossy(&output.stderr));
+    std::fs::write(folder.path().join("metrics.json"), format!("{{\"reference\": {}}}", read(&written)))
+        .expect("the temporary directory takes files");
+    folder
 }
 
 // --- Names

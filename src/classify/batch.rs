@@ -7,6 +7,8 @@
 pub struct Encoded {
     pub ids: Vec<u32>,
     pub truncated: bool,
+    /// Tokens that the vocabulary does not have, among those of the text itself, 0 to 1.
+    pub unknown_share: f64,
 }
 
 /// What a batch may hold. A single text over `tokens` makes a batch of its own.
@@ -78,7 +80,7 @@ mod tests {
             let encoded: Vec<Encoded> = lengths
                 .iter()
                 .enumerate()
-                .map(|(place, &length)| Encoded { ids: vec![place as u32 + 1; length], truncated: false })
+                .map(|(place, &length)| Encoded { ids: vec![place as u32 + 1; length], truncated: false, unknown_share: 0.0 })
                 .collect();
             let batches = plan(&encoded, Limits { texts, tokens }, 0);
             let mut seen: Vec<usize> = batches.iter().flat_map(|batch| batch.places.clone()).collect();
@@ -104,7 +106,8 @@ mod tests {
 
     #[test]
     fn sorting_by_length_keeps_padding_low() {
-        let encoded: Vec<Encoded> = (0..512).map(|i| Encoded { ids: vec![1; 8 + (i * 37) % 50], truncated: false }).collect();
+        let text = |i: usize| Encoded { ids: vec![1; 8 + (i * 37) % 50], truncated: false, unknown_share: 0.0 };
+        let encoded: Vec<Encoded> = (0..512).map(text).collect();
         let batches = plan(&encoded, Limits { texts: 32, tokens: 2048 }, 0);
         let (real, all) = batches.iter().fold((0, 0), |(real, all), batch| (real + batch.real_tokens, all + batch.ids.len()));
         assert!(real as f64 / all as f64 > 0.95, "{real} of {all}");

@@ -5,6 +5,7 @@
 //! gives the results in the order of the texts.
 
 pub mod batch;
+pub mod drift;
 pub mod model;
 mod session;
 mod text;
@@ -42,6 +43,9 @@ pub enum Error {
 pub trait Classify: Send + Sync {
     fn identity(&self) -> &ModelIdentity;
 
+    /// How the model's results are distributed on the news it was measured on; `None` where its directory does not say.
+    fn drift_reference(&self) -> Option<&drift::Reference>;
+
     /// Queues the texts; blocks while two slabs are already waiting, so that memory is bounded.
     fn submit(&self, texts: Vec<String>) -> Ticket;
 }
@@ -66,6 +70,7 @@ impl Ticket {
 pub struct OnnxClassifier {
     identity: ModelIdentity,
     labels: Labels,
+    reference: Option<drift::Reference>,
     device: Device,
     nodes: Vec<(String, usize)>,
     slabs: mpsc::SyncSender<Slab>,
@@ -106,7 +111,7 @@ impl OnnxClassifier {
         for (name, count) in &nodes {
             metrics.device_nodes.with_label_values(&[name]).set(*count as i64);
         }
-        let ModelDirectory { identity, labels, encoders } = directory;
+        let ModelDirectory { identity, labels, encoders, reference } = directory;
         metrics.model_info.with_label_values(&[&identity.name, &identity.version, &device.to_string()]).set(1);
 
         // Two jobs a session: one running, one ready. Two slabs: one being tokenised, one ready.
@@ -120,7 +125,7 @@ impl OnnxClassifier {
         }
         let limits = batch::Limits { texts: config.batch_texts, tokens: config.batch_tokens };
         spawn("tokenizer".into(), move || run_tokenizer(&encoders, limits, &slab_receiver, &job_sender, &metrics))?;
-        Ok(Self { identity, labels, device, nodes, slabs: slab_sender })
+        Ok(Self { identity, labels, reference, device, nodes, slabs: slab_sender })
     }
 
     pub fn labels(&self) -> &Labels {
@@ -141,6 +146,10 @@ impl OnnxClassifier {
 impl Classify for OnnxClassifier {
     fn identity(&self) -> &ModelIdentity {
         &self.identity
+    }
+
+    fn drift_reference(&self) -> Option<&drift::Reference> {
+        self.reference.as_ref()
     }
 
     fn submit(&self, texts: Vec<String>) -> Ticket {
@@ -177,6 +186,8 @@ fn run_tokenizer(
                 Ok(encoded) => {
                     for (output, text) in outputs.iter_mut().zip(&encoded) {
                         output.truncated |= text.truncated;
+                        // Of two encoders, the one that knows the text less.
+                        output.unknown_share = output.unknown_share.max(text.unknown_share);
                     }
                     batches.extend(batch::plan(&encoded, limits, encoder.pad_id).into_iter().map(|batch| (index, batch)));
                 }
@@ -247,7 +258,8 @@ impl Decoder {
         let topic = softmax(&outputs.logits.topic, self.topic_temperature);
         let best = topic.iter().enumerate().fold(0, |best, (index, &p)| if p > topic[best] { index } else { best });
         let sentiment = softmax(&outputs.logits.sentiment, self.sentiment_temperature);
-        self.labels.classification(&topic, best, &sentiment, outputs.logits, outputs.truncated)
+        let HeadOutputs { logits, truncated, unknown_share } = outputs;
+        self.labels.classification(&topic, best, &sentiment, logits, truncated, unknown_share)
     }
 }
 
@@ -263,19 +275,31 @@ fn softmax(logits: &[f32], temperature: f64) -> Vec<f64> {
 
 /// Classifies all texts in slabs, keeping two in flight. For `classify` and tests; the stream has its own loop.
 pub fn classify_all(classifier: &dyn Classify, texts: Vec<String>, slab_texts: usize) -> Result<Vec<Classification>, Error> {
-    let mut tickets = std::collections::VecDeque::new();
     let mut results = Vec::with_capacity(texts.len());
+    classify_each(classifier, texts, slab_texts, |result| results.push(result))?;
+    Ok(results)
+}
+
+/// As [`classify_all`], handing on one result after the other in the order of the texts: whoever keeps only a part of
+/// each is not limited by memory.
+pub fn classify_each(
+    classifier: &dyn Classify,
+    texts: Vec<String>,
+    slab_texts: usize,
+    mut each: impl FnMut(Classification),
+) -> Result<(), Error> {
+    let mut tickets = std::collections::VecDeque::new();
     let mut texts = texts.into_iter().peekable();
     while texts.peek().is_some() {
         tickets.push_back(classifier.submit(texts.by_ref().take(slab_texts).collect()));
         if tickets.len() > 2 {
-            results.extend(tickets.pop_front().expect("just counted").wait()?);
+            tickets.pop_front().expect("just counted").wait()?.into_iter().for_each(&mut each);
         }
     }
     for ticket in tickets {
-        results.extend(ticket.wait()?);
+        ticket.wait()?.into_iter().for_each(&mut each);
     }
-    Ok(results)
+    Ok(())
 }
 
 #[cfg(test)]

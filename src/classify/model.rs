@@ -12,6 +12,7 @@ use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStr
 
 use super::Error;
 use super::batch::Encoded;
+use super::drift::Reference;
 use super::text::prepare;
 use crate::config::{Device, ModelConfig};
 use crate::news::{Classification, Logits, ModelIdentity, Sentiment, SentimentProbabilities, SentimentResult, TopicResult, hex};
@@ -36,7 +37,15 @@ impl Labels {
     }
 
     /// Probabilities in the order of the labels → the result that is published. Probabilities are rounded to 10⁻⁶.
-    pub fn classification(&self, topic: &[f64], best: usize, sentiment: &[f64], logits: Logits, truncated: bool) -> Classification {
+    pub fn classification(
+        &self,
+        topic: &[f64],
+        best: usize,
+        sentiment: &[f64],
+        logits: Logits,
+        truncated: bool,
+        unknown_share: f64,
+    ) -> Classification {
         let round = |value: f64| (value * 1e6).round() / 1e6;
         let of = |wanted| self.sentiments.iter().position(|&label| label == wanted).map_or(0.0, |index| round(sentiment[index]));
         let probabilities = SentimentProbabilities {
@@ -53,6 +62,7 @@ impl Labels {
             sentiment: SentimentResult { label: probabilities.label(), score: probabilities.score(), probabilities },
             logits,
             truncated,
+            unknown_share,
         }
     }
 }
@@ -73,6 +83,8 @@ pub struct Encoder {
     pub topic: Option<Head>,
     pub sentiment: Option<Head>,
     tokenizer: Tokenizer,
+    /// What the tokenizer gives for what it does not know; `None` where it knows every byte.
+    unknown_id: Option<u32>,
 }
 
 impl Encoder {
@@ -87,7 +99,12 @@ impl Encoder {
         let head = if clean.len() > limit { &clean[..clean.floor_char_boundary(limit)] } else { &clean };
         let encoding = self.tokenizer.encode_fast(head, true).map_err(|error| Error::Model(format!("the tokenizer failed: {error}")))?;
         let truncated = head.len() < clean.len() || !encoding.get_overflowing().is_empty();
-        Ok(Encoded { ids: encoding.get_ids().to_vec(), truncated })
+        // Without the marks that the tokenizer puts around every text.
+        let of_text = encoding.get_ids().iter().zip(encoding.get_special_tokens_mask()).filter(|(_, mark)| **mark == 0);
+        let (tokens, unknown) = of_text
+            .fold((0_usize, 0_usize), |(tokens, unknown), (id, _)| (tokens + 1, unknown + usize::from(self.unknown_id == Some(*id))));
+        let unknown_share = if tokens == 0 { 0.0 } else { unknown as f64 / tokens as f64 };
+        Ok(Encoded { ids: encoding.get_ids().to_vec(), truncated, unknown_share })
     }
 }
 
@@ -96,6 +113,8 @@ pub struct ModelDirectory {
     pub identity: ModelIdentity,
     pub labels: Labels,
     pub encoders: Vec<Encoder>,
+    /// From `metrics.json`; of a pair of single-headed exports, from that of the sentiments.
+    pub reference: Option<Reference>,
 }
 
 /// `config.json`: Bellwether's two-headed form, or what Hugging Face writes for one head.
@@ -112,6 +131,25 @@ struct ModelFile {
     temperature: Option<f64>,
 }
 
+/// `metrics.json`: what is known about the model's quality. Bellwether reads one key of it.
+#[derive(Debug, Deserialize)]
+struct MetricsFile {
+    reference: Option<Reference>,
+}
+
+/// What of `tokenizer.json` its library does not give: WordPiece, WordLevel and BPE name the unknown token, Unigram
+/// numbers it.
+#[derive(Debug, Deserialize)]
+struct TokenizerFile {
+    model: TokenizerModel,
+}
+
+#[derive(Debug, Deserialize)]
+struct TokenizerModel {
+    unk_token: Option<String>,
+    unk_id: Option<u32>,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 struct HeadFile {
     output: String,
@@ -125,7 +163,8 @@ fn wrong(path: &Path, what: impl std::fmt::Display) -> Error {
 
 impl ModelDirectory {
     /// # Errors
-    /// [`Error::Model`] for a missing or changed file, a missing head, labels that are not 0 to n−1 or not sentiments.
+    /// [`Error::Model`] for a missing or changed file, a missing head, labels that are not 0 to n−1 or not sentiments,
+    /// a drift reference of another model.
     pub fn load(config: &ModelConfig, device: Device) -> Result<Self, Error> {
         let mut hash = Sha256::new();
         if config.topic_directory.as_os_str().is_empty() {
@@ -141,7 +180,8 @@ impl ModelDirectory {
             let labels = Labels::new(ordered(&config.directory, &topic.id2label)?, sentiments(&config.directory, &sentiment.id2label)?);
             let name = name_of(&file, &config.directory);
             let encoder = load_encoder(&config.directory, device, &file, Some(topic), Some(sentiment), &mut hash)?;
-            return Ok(Self { identity: identity(name, hash), labels, encoders: vec![encoder] });
+            let reference = load_reference(&config.directory, &labels)?;
+            return Ok(Self { identity: identity(name, hash), labels, encoders: vec![encoder], reference });
         }
         let single = |directory: &Path, hash: &mut Sha256| {
             let file = read_config(directory, hash)?;
@@ -158,7 +198,8 @@ impl ModelDirectory {
             load_encoder(&config.topic_directory, device, &topic_file, Some(topic), None, &mut hash)?,
             load_encoder(&config.sentiment_directory, device, &sentiment_file, None, Some(sentiment), &mut hash)?,
         ];
-        Ok(Self { identity: identity(name, hash), labels, encoders })
+        let reference = load_reference(&config.sentiment_directory, &labels)?;
+        Ok(Self { identity: identity(name, hash), labels, encoders, reference })
     }
 }
 
@@ -233,7 +274,29 @@ fn load_encoder(
     tokenizer.with_padding(None);
     let head = |head: HeadFile| Head { output: head.output, labels: head.id2label.len(), temperature: head.temperature.unwrap_or(1.0) };
     let pad_id = file.pad_token_id.unwrap_or(0);
-    Ok(Encoder { onnx, pad_id, max_length, topic: topic.map(head), sentiment: sentiment.map(head), tokenizer })
+    let TokenizerFile { model } = serde_json::from_slice(&tokenizer_bytes).map_err(|error| wrong(&tokenizer_path, error))?;
+    let unknown_id = model.unk_id.or_else(|| tokenizer.token_to_id(&model.unk_token?));
+    Ok(Encoder { onnx, pad_id, max_length, topic: topic.map(head), sentiment: sentiment.map(head), tokenizer, unknown_id })
+}
+
+/// The drift reference out of `metrics.json`, where the directory has one.
+fn load_reference(directory: &Path, labels: &Labels) -> Result<Option<Reference>, Error> {
+    let path = directory.join("metrics.json");
+    if !path.exists() {
+        return Ok(None);
+    }
+    let mend = |what: String| wrong(&path, format!("{what}; write it anew with `bellwether evaluate --reference`, or take it out"));
+    let bytes = read(&path)?;
+    if let Ok(sums) = std::fs::read_to_string(directory.join("SHA256SUMS"))
+        && let Some(sum) = listed_sum(&sums, "metrics.json")
+    {
+        hold_to_sum(&path, &bytes, sum)?;
+    }
+    let MetricsFile { reference } = serde_json::from_slice(&bytes).map_err(|error| mend(error.to_string()))?;
+    if let Some(reference) = &reference {
+        reference.check(labels).map_err(|problem| mend(format!("reference.{problem}")))?;
+    }
+    Ok(reference)
 }
 
 /// The variant that suits the device, best first.
@@ -257,15 +320,23 @@ fn verify_checksums(directory: &Path, files: &[(&Path, &[u8])]) -> Result<(), Er
     let config_path = directory.join("config.json");
     for (path, bytes) in files.iter().copied().chain([(config_path.as_path(), config.as_slice())]) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let listed = sums.lines().find_map(|line| {
-            let (sum, file) = line.split_once(char::is_whitespace)?;
-            (file.trim().trim_start_matches('*') == name).then_some(sum)
-        });
-        let listed = listed.ok_or_else(|| wrong(&sums_path, format!("does not list {name}")))?;
-        let actual = hex(&Sha256::digest(bytes));
-        if actual != listed.to_ascii_lowercase() {
-            return Err(wrong(path, format!("is not the file that SHA256SUMS lists (SHA-256 {actual}); fetch the model again")));
-        }
+        let sum = listed_sum(&sums, &name).ok_or_else(|| wrong(&sums_path, format!("does not list {name}")))?;
+        hold_to_sum(path, bytes, sum)?;
     }
     Ok(())
+}
+
+fn listed_sum<'sums>(sums: &'sums str, name: &str) -> Option<&'sums str> {
+    sums.lines().find_map(|line| {
+        let (sum, file) = line.split_once(char::is_whitespace)?;
+        (file.trim().trim_start_matches('*') == name).then_some(sum)
+    })
+}
+
+fn hold_to_sum(path: &Path, bytes: &[u8], sum: &str) -> Result<(), Error> {
+    let actual = hex(&Sha256::digest(bytes));
+    match actual == sum.to_ascii_lowercase() {
+        true => Ok(()),
+        false => Err(wrong(path, format!("is not the file that SHA256SUMS lists (SHA-256 {actual}); fetch the model again"))),
+    }
 }

@@ -22,6 +22,7 @@ use crate::news::Logits;
 pub struct HeadOutputs {
     pub logits: Logits,
     pub truncated: bool,
+    pub unknown_share: f64,
 }
 
 impl HeadOutputs {

@@ -3,6 +3,8 @@
 mod check_config;
 mod classify;
 mod demo;
+mod evaluate;
+mod lines;
 mod replay;
 mod run;
 mod topics;
@@ -15,7 +17,7 @@ use std::sync::Arc;
 use clap::{CommandFactory, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, LogConfig, LogFormat};
+use crate::config::{Config, Device, LogConfig, LogFormat};
 use crate::enrich::Watchlist;
 
 /// Watches a stream of financial news and raises an alert when the mood around a topic, a company or the market turns
@@ -46,6 +48,8 @@ enum Command {
     Replay(replay::Arguments),
     /// Classify texts from a file or standard input; writes JSON lines
     Classify(classify::Arguments),
+    /// Measure a model on labelled news, or write what its results look like on yours
+    Evaluate(evaluate::Arguments),
     /// Make the Kafka topics
     #[command(subcommand)]
     Topics(topics::Command),
@@ -63,6 +67,32 @@ struct ConfigArgument {
     config: Option<PathBuf>,
 }
 
+/// The options of the subcommands that only need a model.
+#[derive(clap::Args)]
+struct ModelArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// Model directory, instead of the configuration's
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// cpu, cuda:N, tensorrt:N or auto, instead of the configuration's
+    #[arg(long)]
+    device: Option<Device>,
+}
+
+impl ModelArguments {
+    /// The configuration with these options laid over it.
+    fn load(&self) -> Result<Config, crate::config::Problems> {
+        let mut config = Config::load(self.config.config.as_deref())?;
+        if let Some(model) = &self.model {
+            config.model.directory.clone_from(model);
+            (config.model.topic_directory, config.model.sentiment_directory) = Default::default();
+        }
+        config.model.device = self.device.unwrap_or(config.model.device);
+        Ok(config)
+    }
+}
+
 /// An error and the exit code that it leads to.
 struct Failure {
     code: u8,
@@ -72,6 +102,13 @@ struct Failure {
 const USAGE: u8 = 64;
 const UNAVAILABLE: u8 = 69;
 const INTERNAL: u8 = 70;
+
+impl Failure {
+    /// What the user gave cannot be used.
+    fn usage(error: anyhow::Error) -> Self {
+        Self { code: USAGE, error }
+    }
+}
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
@@ -103,6 +140,7 @@ pub fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Classify(arguments) => classify::run(&arguments),
+        Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Topics(command) => topics::run(&command),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::Completions { shell } => {

@@ -128,12 +128,13 @@ pub fn read_sections(mut merged: Table, problems: &mut Vec<String>) -> Option<Co
     let (watchlist, watermark) = (read(take("watchlist"), "watchlist", problems), read(take("watermark"), "watermark", problems));
     let (window, detect) = (read(take("window"), "window", problems), read(take("detect"), "detect", problems));
     let (http, shutdown) = (read(take("http"), "http", problems), read(take("shutdown"), "shutdown", problems));
-    let log = read(take("log"), "log", problems);
+    let (drift, log) = (read(take("drift"), "drift", problems), read(take("log"), "log", problems));
     Some(Config {
         kafka: kafka?,
         decode: decode?,
         privacy: privacy?,
         model: model?,
+        drift: drift?,
         watchlist: watchlist?,
         watermark: watermark?,
         window: window?,

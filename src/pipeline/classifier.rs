@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
+use crate::classify::drift::{DriftMonitor, Reference};
 use crate::classify::{Classify, Ticket};
-use crate::config::Config;
+use crate::config::{Config, DriftConfig};
 use crate::decode::{Rejection, decode};
 use crate::enrich::{Mentions, Watchlist, subjects};
 use crate::http::board::Board;
@@ -73,6 +74,7 @@ pub fn run(parts: Parts, classify: Arc<dyn Classify>, stop: CancellationToken) -
         offsets: Offsets::new(),
         committed_at: Instant::now(),
         identity: classify.identity().clone(),
+        drift: watch_drift(parts.config.drift, classify.drift_reference()),
         parts,
     };
     let (sender, receiver) = sync_channel(SLABS_IN_FLIGHT);
@@ -97,6 +99,16 @@ pub fn run(parts: Parts, classify: Arc<dyn Classify>, stop: CancellationToken) -
         intake.run(&source);
         publishing.join().unwrap_or(Err(Error::Panicked(ROLE)))
     })
+}
+
+/// Says once why drift is not watched, where it is not.
+fn watch_drift(config: DriftConfig, reference: Option<&Reference>) -> Option<DriftMonitor> {
+    match reference {
+        _ if config.items == 0 => tracing::info!("drift is not watched: drift.items = 0"),
+        None => tracing::info!("drift is not watched: the model's directory has no metrics.json with a \"reference\""),
+        Some(reference) => return Some(DriftMonitor::new(reference, config)),
+    }
+    None
 }
 
 /// Reads events, decodes records and forms slabs.
@@ -205,6 +217,7 @@ struct PublishStage {
     offsets: Offsets,
     committed_at: Instant,
     identity: crate::news::ModelIdentity,
+    drift: Option<DriftMonitor>,
 }
 
 impl PublishStage {
@@ -267,6 +280,9 @@ impl PublishStage {
             match decoded {
                 Decoded::Item { item, masked, mentions, place, time } => {
                     let result = results.next().ok_or(Error::Classify(crate::classify::Error::Stopped))?;
+                    if let Some(drift) = &mut self.drift {
+                        drift.record(&result);
+                    }
                     self.publish_item(*item, masked, &mentions, place, time, result, now)?;
                 }
                 Decoded::Rejected { record, rejection } => {
@@ -284,6 +300,12 @@ impl PublishStage {
             if let Some(clock) = self.clocks.get_mut(&place.partition) {
                 clock.record(event_time, time, now.0);
                 self.offsets.insert(place.partition, (place.offset + 1, clock.memory()));
+            }
+        }
+        if let Some(drift) = &self.drift {
+            self.parts.metrics.drift_items.set(drift.items() as i64);
+            for (feature, index) in drift.stability_indices().into_iter().flatten() {
+                self.parts.metrics.drift_psi.with_label_values(&[feature]).set(index);
             }
         }
         Ok(())

@@ -92,7 +92,7 @@ impl Site {
         let folder = tempfile::tempdir().unwrap();
         let brokers = broker.address();
         let watchlist = root().join("config/watchlist.toml");
-        let model = root().join("models/finnews-minilm-trial");
+        let model = root().join("models/finnews-e5-small");
         let text = format!(
             "[watchlist]\nfile = {watchlist:?}\n[model]\ndirectory = {model:?}\ndevice = 'cpu'\n\
              [kafka.create]\npartitions = 3\n{extra}"

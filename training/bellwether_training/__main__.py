@@ -1,0 +1,5 @@
+"""`python -m bellwether_training`."""
+
+from .cli import main
+
+main()
