@@ -24,7 +24,7 @@ use crate::news::EventTime;
 
 /// An event holds at most so many records or bytes, and the channel so many events: together some 20 MiB, whatever the
 /// size of the records.
-const BATCH_RECORDS: usize = 512;
+const BATCH_RECORDS: usize = 128;
 const BATCH_BYTES: usize = 4 << 20;
 const CHANNEL_EVENTS: usize = 4;
 /// How long a revocation may wait for the reader to finish; well below `max.poll.interval.ms`.
