@@ -150,11 +150,12 @@ def test_calibrate_writes_the_temperatures_that_it_returns(built, copied):
     rows = prepare.load(built.splits, "development")
     settings = json.loads((copied / "config.json").read_text())
     for value in settings["heads"].values():
-        value["temperature"] = 1.0
+        value["temperature"] = 3.0
     (copied / "config.json").write_text(json.dumps(settings))
     found = quantize.calibrate(copied, rows)
     assert OnnxModel(copied).temperatures == found == built.quantized["temperatures"]
-    assert all(value != 1 for value in found.values())
+    # What stood there is gone; a fit that would sharpen, as on these few rows, is not taken.
+    assert all(1 <= value < 3 for value in found.values())
     model = OnnxModel(copied)
     logits = model.logits([row.text for row in rows])
     for head, labels in model.labels.items():
