@@ -19,7 +19,7 @@ from .text import normalised
 _TOPIC_TEXT = """A:Analyst Update; D:Dividend; I:IPO; M:M&A | Investments; P:Personnel Change; F:Financials; E:Earnings;
 S:Stock Movement; K:Markets; C:Stock Commentary; G:Gold | Metals | Materials; O:Energy | Oil; U:Currencies; X:Macro;
 T:Treasuries | Corporate Debt; B:Fed | Central Banks; L:Legal | Regulation; N:Company | Product News"""
-_TOPICS = {part.strip()[0]: part.strip()[2:] for part in _TOPIC_TEXT.split(";")}
+TOPICS = {part.strip()[0]: part.strip()[2:] for part in _TOPIC_TEXT.split(";")}
 _SENTIMENTS = {"+": "positive", "-": "negative", "=": "neutral", "~": "neutral"}
 _BODY_SHARE = 0.35
 
@@ -34,13 +34,13 @@ class Row(TypedDict):
     kind: str
 
 
-def _table(text: str) -> list[list[str]]:
+def table(text: str) -> list[list[str]]:
     """Records parted by ' ; ', their fields by '|'."""
     return [record.split("|") for record in " ".join(text.split()).split(" ; ")]
 
 
 # code|name|adjective|currency|cities
-_COUNTRIES = {row[0]: row[1:] for row in _table("""US|the United States|US|USD|Chicago, Houston, Atlanta, Seattle ;
+COUNTRIES = {row[0]: row[1:] for row in table("""US|the United States|US|USD|Chicago, Houston, Atlanta, Seattle ;
 GB|Britain|British|GBP|London, Leeds, Bristol ; DE|Germany|German|EUR|Munich, Hamburg, Stuttgart ;
 FR|France|French|EUR|Paris, Lyon, Toulouse ; IT|Italy|Italian|EUR|Milan, Turin, Bologna ; ES|Spain|Spanish|EUR|Madrid,
 Bilbao, Valencia ; PT|Portugal|Portuguese|EUR|Lisbon, Porto ; GR|Greece|Greek|EUR|Athens, Thessaloniki ; NL|the
@@ -59,7 +59,7 @@ CL|Chile|Chilean|USD|Santiago, Antofagasta ; AR|Argentina|Argentine|USD|Buenos A
 CA|Canada|Canadian|CAD|Toronto, Calgary, Montreal ; AE|the United Arab Emirates|Emirati|AED|Dubai, Abu Dhabi ; SA|Saudi
 Arabia|Saudi|SAR|Riyadh, Jeddah""")}
 # sector|noun|site, sites|goods in the plural|companies with their countries, * where the company is invented
-_SECTORS = {row[0]: row[1:] for row in _table("""bank|lender|branch, branches|mortgages, consumer loans, credit
+_SECTORS = {row[0]: row[1:] for row in table("""bank|lender|branch, branches|mortgages, consumer loans, credit
 cards|HSBC GB, Barclays GB, Nordea FI, Deutsche Bank DE, BNP Paribas FR, Santander ES, UniCredit IT, ING NL, Danske
 Bank DK, UBS CH, JPMorgan US, Citigroup US, Wells Fargo US, HDFC Bank IN, ICICI Bank IN, State Bank of India IN, Mizuho
 JP, Itaú Unibanco BR, Standard Bank ZA, Zenith Bank NG, Alpine Cantonal Bank CH*, Prairie Union Bank US*, Harbor Trust
@@ -114,15 +114,15 @@ Systems GB, Rheinmetall DE, Saab SE, Leonardo IT, Lockheed Martin US, Patria FI,
 
 
 @dataclass(frozen=True)
-class _Company:
+class Company:
     name: str
     country: str
     sector: str
     invented: bool
 
 
-_COMPANIES = [
-    _Company(entry.rstrip("*")[:-3], entry.rstrip("*")[-2:], sector, entry.endswith("*"))
+COMPANIES = [
+    Company(entry.rstrip("*")[:-3], entry.rstrip("*")[-2:], sector, entry.endswith("*"))
     for sector, row in _SECTORS.items()
     for entry in row[3].split(", ")
 ]
@@ -137,16 +137,16 @@ _POOLS = {
 }
 
 
-def _pool(names: str) -> list[_Company]:
+def _pool(names: str) -> list[Company]:
     """The companies of sectors and of the pools above; inv and ibank hold invented companies and invented banks."""
     if names in ("inv", "ibank"):
-        return [one for one in _COMPANIES if one.invented and (one.sector == "bank") == (names == "ibank")]
+        return [one for one in COMPANIES if one.invented and (one.sector == "bank") == (names == "ibank")]
     wanted = {sector for name in names.split(",") for sector in _POOLS.get(name, name).split(",")}
-    return [one for one in _COMPANIES if one.sector in wanted]
+    return [one for one in COMPANIES if one.sector in wanted]
 
 
 # How amounts of money are written; # is the figure, million becomes billion for the larger ones.
-_STYLES = {code: styles.split(",") for code, styles in _table("""EUR|EUR # mn,EUR # million,€#m,€# million,EUR#m,#
+_STYLES = {code: styles.split(",") for code, styles in table("""EUR|EUR # mn,EUR # million,€#m,€# million,EUR#m,#
 million euros ; USD|$# million,USD # mn,$#m,US$# million ; GBP|£#m,£# million,GBP # mn,GBP # million ; INR|Rs #
 crore,₹# crore,INR # crore ; JPY|¥# billion,# billion yen,JPY # bn ; KRW|# billion won,KRW # bn ; CNY|# million
 yuan,CNY # mn ; TWD|NT$# million,TWD # mn ; HKD|HK$# million,HKD # mn ; SGD|S$# million,SGD # mn ; AUD|A$# million,AUD
@@ -155,7 +155,7 @@ MXN|MXN # mn,# million pesos ; NOK|NOK # mn,NOK # million ; SEK|SEK # mn,# milli
 mn,DKK # million ; CHF|CHF # million,CHF # mn ; PLN|PLN # mn,# million zlotys ; TRY|TRY # mn,# million lira ; AED|AED #
 mn,# million dirhams ; SAR|SAR # mn,# million riyals""")}
 _SYMBOLS = {"USD": "$", "GBP": "£", "INR": "Rs ", "JPY": "¥", "EUR": "€", "AUD": "A$", "CAD": "C$", "BRL": "R$"}
-_LISTS = {name: words.split(", ") for name, words in _table("""first|Anna, James, Priya, Kenji, Lars, Maria, Omar,
+LISTS = {name: words.split(", ") for name, words in table("""first|Anna, James, Priya, Kenji, Lars, Maria, Omar,
 Sofia, Daniel, Wei, Elena, Tomas, Aisha, Pierre, Hannah, Rajesh, Ingrid, Carlos, Mei, Stefan, Laura, Kofi, Yuki, Marta,
 Andrew, Fatima, Mikko, Julia, Pedro, Nadia, Henrik, Chloe, Arjun, Paolo, Grace, Jin-woo, Petra, Samuel ; last|Korhonen,
 Miller, Sharma, Tanaka, Berg, Rossi, Haddad, Novak, Fischer, Chen, Petrova, Lindgren, Okafor, Dubois, Schmidt, Iyer,
@@ -193,32 +193,32 @@ heating oil ; fault|brake, airbag, battery, seat belt, steering, fuel pump ; tai
 undeclared nuts, listeria, metal fragments ; unfit|a risk of overheating, sharp edges, loose screws, a faulty switch,
 cracked casings ; whole|4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 25, 30 ; trouble|a fire, a flood, an earthquake, a storm""")}
 # As after "in", and as an attribute.
-_PERIODS = _table("""the first quarter|first-quarter ; the second quarter|Q2 ; the third quarter|third-quarter ; the
+_PERIODS = table("""the first quarter|first-quarter ; the second quarter|Q2 ; the third quarter|third-quarter ; the
 fourth quarter|Q4 ; the first half|first-half ; the first nine months|nine-month ; January-March|Q1 ; January-June|H1 ;
 July-September|Q3 ; the full year|full-year ; the quarter to December|fourth-quarter ; the second half|second-half""")
-_INDICES = _table("""FTSE 100|7400 ; DAX|15800 ; CAC 40|7100 ; Nikkei 225|31500 ; S&P 500|4300 ; Dow|34000 ;
+INDICES = table("""FTSE 100|7400 ; DAX|15800 ; CAC 40|7100 ; Nikkei 225|31500 ; S&P 500|4300 ; Dow|34000 ;
 Nasdaq|13600 ; Hang Seng|18200 ; Sensex|65200 ; Nifty 50|19400 ; KOSPI|2500 ; ASX 200|7200 ; Bovespa|117000 ; STOXX
 600|455 ; IBEX 35|9400 ; FTSE MIB|28300 ; OMXH25|4100 ; SMI|11000 ; AEX|740 ; TSX|19900""")
-_METALS = _table("""gold|1940|an ounce ; silver|23.4|an ounce ; palladium|1240|an ounce ; platinum|930|an ounce ;
+METALS = table("""gold|1940|an ounce ; silver|23.4|an ounce ; palladium|1240|an ounce ; platinum|930|an ounce ;
 copper|8400|a tonne ; nickel|20500|a tonne ; aluminium|2200|a tonne ; zinc|2450|a tonne ; tin|25600|a tonne ; iron
 ore|112|a tonne ; lead|2150|a tonne""")
 # Dollars to the unit where there is a $, else units to the dollar.
-_FX = _table("""euro|$1.08 ; pound|$1.25 ; Australian dollar|$0.66 ; New Zealand dollar|$0.60 ; yen|141.0 ; rupee|82.6
+_FX = table("""euro|$1.08 ; pound|$1.25 ; Australian dollar|$0.66 ; New Zealand dollar|$0.60 ; yen|141.0 ; rupee|82.6
 ; won|1310 ; lira|27.1 ; rand|18.6 ; Mexican peso|17.2 ; zloty|4.1 ; Swedish krona|10.8 ; naira|771 ; Canadian
 dollar|1.34 ; rupiah|15200 ; Brazilian real|4.95 ; forint|352 ; shekel|3.7""")
 # In headlines, and in sentences.
-_CENTRAL = _table("""Fed|the Federal Reserve ; ECB|the European Central Bank ; Bank of England|the Bank of England ;
+_CENTRAL = table("""Fed|the Federal Reserve ; ECB|the European Central Bank ; Bank of England|the Bank of England ;
 BoJ|the Bank of Japan ; RBI|the Reserve Bank of India ; Riksbank|the Riksbank ; Norges Bank|Norges Bank ; SNB|the Swiss
 National Bank ; RBA|the Reserve Bank of Australia ; Bank of Canada|the Bank of Canada ; Bank of Korea|the Bank of Korea
 ; Banxico|the Bank of Mexico ; SARB|the South African Reserve Bank ; Bank Indonesia|Bank Indonesia ; RBNZ|the Reserve
 Bank of New Zealand""")
 # From best to worst.
-_SCALES = _table("""AAA|AA+|AA|AA-|A+|A|A-|BBB+|BBB|BBB-|BB+|BB|BB-|B+|B|B-|CCC+|CCC ;
+_SCALES = table("""AAA|AA+|AA|AA-|A+|A|A-|BBB+|BBB|BBB-|BB+|BB|BB-|B+|B|B-|CCC+|CCC ;
 Aaa|Aa1|Aa2|Aa3|A1|A2|A3|Baa1|Baa2|Baa3|Ba1|Ba2|Ba3|B1|B2|B3|Caa1|Caa2""")
 # Where a rise is bad news, and where it is good news.
-_PRICES = _table("""inflation|1.4|9.5 ; core inflation|1.6|7.5 ; consumer price growth|1.4|9.5 ; producer price
+_PRICES = table("""inflation|1.4|9.5 ; core inflation|1.6|7.5 ; consumer price growth|1.4|9.5 ; producer price
 inflation|1.0|12 ; food inflation|2|15 ; jobless rate|3.2|11 ; unemployment|3.2|11 ; youth unemployment|9|29""")
-_ACTIVITY = _table("""GDP growth|0.6|6.5 ; retail sales growth|0.5|6 ; industrial output growth|0.4|7 ; manufacturing
+_ACTIVITY = table("""GDP growth|0.6|6.5 ; retail sales growth|0.5|6 ; industrial output growth|0.4|7 ; manufacturing
 PMI|0|0 ; services PMI|0|0 ; export growth|0.8|12 ; factory order growth|0.5|8 ; consumer spending growth|0.4|4.5 ;
 construction output growth|0.4|5""")
 
@@ -245,7 +245,7 @@ class _Slots(dict[str, str]):
         company = rng.choice(template.pool)
         self.rng, self.up, self.sign, self.company, self.inverse = rng, up, sign, company, template.inverse
         noun, sites, goods, _ = _SECTORS[company.sector]
-        land, adjective, self.currency, cities = _COUNTRIES[company.country]
+        land, adjective, self.currency, cities = COUNTRIES[company.country]
         super().__init__(c=company.name, land=land, adj=adjective, home=rng.choice(cities.split(", ")), noun=noun)
         self["site"], self["sites"] = sites.split(", ")
         self.goods = goods.split(", ")
@@ -267,8 +267,8 @@ class _Slots(dict[str, str]):
 
     def __missing__(self, key: str) -> str:
         base = key if key in _MAKERS else key.rstrip("0123456789")
-        if base in _LISTS:
-            return self.setdefault(key, self.pick([word.format_map(self) for word in _LISTS[base]]))
+        if base in LISTS:
+            return self.setdefault(key, self.pick([word.format_map(self) for word in LISTS[base]]))
         if base in _COUNTS:
             return self.setdefault(key, self.number(*_COUNTS[base]))
         if base in _RANGES:
@@ -328,12 +328,12 @@ class _Slots(dict[str, str]):
             self[key] = f"{tenths / 10:.1f}" if low == "0" else self.pct(tenths / 10, tenths / 10)
 
     def pair_index(self) -> None:
-        self["ix"], usual = self.rng.choice(_INDICES)
+        self["ix"], usual = self.rng.choice(INDICES)
         level = float(usual) * self.rng.uniform(0.8, 1.25)
         self.pair("lvl", "lvl0", level, level, lambda value: _shown(value, 0 if level > 1000 else 1), 0.031)
 
     def pair_metal(self) -> None:
-        self["metal"], usual, unit = self.rng.choice(_METALS)
+        self["metal"], usual, unit = self.rng.choice(METALS)
         level = float(usual) * self.rng.uniform(0.75, 1.3)
         self.pair("mp", "mp0", level, level, lambda value: f"${_shown(value, 0 if level > 500 else 2)} {unit}", 0.06)
 
@@ -364,10 +364,10 @@ class _Slots(dict[str, str]):
         return name if len(name) < 5 else name[0] + (re.sub("[AEIOU]", "", name[1:]) + "X")[:3]
 
     def rival(self) -> str:
-        return self.pick([one.name for one in _COMPANIES if one.sector == self.company.sector])
+        return self.pick([one.name for one in COMPANIES if one.sector == self.company.sector])
 
     def item(self) -> str:
-        return self.rng.choice(_LISTS["bankitem" if self.company.sector in ("bank", "insurer") else "anyitem"])
+        return self.rng.choice(LISTS["bankitem" if self.company.sector in ("bank", "insurer") else "anyitem"])
 
 
 _COUNTS = {
@@ -381,9 +381,9 @@ _MAKERS: dict[str, Callable[[_Slots], str | None]] = {
     "c3": _Slots.rival,
     "goods": lambda s: s.pick(s.goods),
     "tick": _Slots.ticker,
-    "city": lambda s: s.pick([city for one in _COUNTRIES.values() for city in one[3].split(", ")]),
-    "country": lambda s: s.pick([one[0] for one in _COUNTRIES.values()]),
-    "nation": lambda s: s.pick([one[1] for one in _COUNTRIES.values()]),
+    "city": lambda s: s.pick([city for one in COUNTRIES.values() for city in one[3].split(", ")]),
+    "country": lambda s: s.pick([one[0] for one in COUNTRIES.values()]),
+    "nation": lambda s: s.pick([one[1] for one in COUNTRIES.values()]),
     "p": lambda s: f"{s['first']} {s['last']}",
     "issuer": lambda s: s.rng.choice([s["c"], s["country"]]),
     "item": _Slots.item,
@@ -823,7 +823,7 @@ _GRAMMARS = """
 = {nation} earnings season starts on {day} with {c} ;; >= Investors will look at [margins/costs/the outlook for {y1}].
 = {c} moves date of {Q} results to {date} ;; = what to watch in {c}'s {Q} results
 """
-_ABOUT = """{c}, based in {home}, employs about {staff} people.|The {adj} {noun} has {sites} in {k} countries.|\
+ABOUT = """{c}, based in {home}, employs about {staff} people.|The {adj} {noun} has {sites} in {k} countries.|\
 {c} is a(n) {adj} {noun} known for its {goods}.""".split("|")
 
 
@@ -832,7 +832,7 @@ class _Template:
     kind: str
     sign: str
     topic: str
-    pool: list[_Company]
+    pool: list[Company]
     inverse: bool
     about: bool
     text: str
@@ -850,7 +850,7 @@ def _parse() -> Iterator[_Template]:
             else:
                 match = re.fullmatch(r"([-+=~*])(?:#(\w))?(?:@([\w,]+))?", head)
                 assert match, head
-                own, companies = _TOPICS[match[2] or topic], _pool(match[3] or pool)
+                own, companies = TOPICS[match[2] or topic], _pool(match[3] or pool)
                 about = "about" in flags and ("{c}" in text or topic == "F")
                 yield _Template(kind, match[1], own, companies, "inverse" in flags, about, text, bodies)
 
@@ -875,7 +875,7 @@ def _render(pattern: str, slots: _Slots) -> str:
     return re.sub(r"(^|[.!?] )([a-z])", lambda m: m[1] + m[2].upper(), text)
 
 
-def _capitals(match: re.Match[str]) -> str:
+def capitals(match: re.Match[str]) -> str:
     small = "a an and as at but by for in of on or the to vs per mn bn pct percent cent crore".split()
     return "-".join(part if part in small else part[:1].upper() + part[1:] for part in match[0].split("-"))
 
@@ -888,7 +888,7 @@ def _dress(title: str, slots: _Slots, about: bool) -> str:
     if chance < 0.06:
         return slots.rng.choice(["", "", "*", "BREAKING: "]) + bare.removeprefix("BREAKING: ").upper()
     if chance < 0.25 and bare == title:
-        return re.sub(r"(?<![^ ])[a-z][^ ]*", _capitals, title)
+        return re.sub(r"(?<![^ ])[a-z][^ ]*", capitals, title)
     if chance < 0.33 and about and slots["c"] in title:
         return slots.rng.choice([f"${slots['tick']} - {bare}", f"{bare} ${slots['tick']}", f"${slots['tick']}: {bare}"])
     return title
@@ -899,7 +899,7 @@ def _row(template: _Template, rng: random.Random) -> Row:
     up = rng.choice([1, -1]) if sign == "~" else {"+": 1, "-": -1, "=": 0}[sign] * (-1 if template.inverse else 1)
     slots = _Slots(rng, template, up, sign)
     title = _render(template.text, slots)
-    bodies = template.bodies[sign.replace("~", "=")] + [rng.choice(_ABOUT)] * template.about
+    bodies = template.bodies[sign.replace("~", "=")] + [rng.choice(ABOUT)] * template.about
     body = _render(rng.choice(bodies), slots) if bodies and rng.random() < _BODY_SHARE else None
     title = _dress(title, slots, template.about)
     return Row(title=title, body=body, topic=template.topic, sentiment=_SENTIMENTS[sign], kind=template.kind)
