@@ -89,15 +89,15 @@ def _card(config: Config, metrics: dict, report: dict, quantized: dict, uncased:
     lines = [
         f"# {config.name}",
         "",
-        f"Topic ({len(config.labels.topic)} labels) and sentiment (negative, neutral, positive) of English financial news, from one encoder with two heads. Made from "
-        f"`{config.encoder.base_model}` ({config.encoder.license}) by `training/` of this repository with "
-        + ("`training/finnews.toml`; `training/LABELS.md` says what the labels mean, `training/LOG.md` what else was tried." if shipped
+        f"Topic ({len(config.labels.topic)} labels) and sentiment (negative, neutral, positive) of financial news in {config.encoder.languages}, from one encoder with two "
+        f"heads. Made from `{config.encoder.base_model}` ({config.encoder.license}) by `training/` of this repository with "
+        + ("the configuration of this name; `training/LABELS.md` says what the labels mean, `training/LOG.md` what else was tried." if shipped
            else "a configuration of your own."),
         "",
         "## Use",
         "",
         "For counting how news about a topic, a company or a market turns, item by item in a stream, as Bellwether does; not for judging a single item "
-        "without a reader, not for trading on its own word, not for other languages than English, and not for texts about private persons.",
+        f"without a reader, not for trading on its own word, not for other languages than {config.encoder.languages}, and not for texts about private persons.",
         "Texts are cleaned as in `training/bellwether_training/text.py` (HTML entities undone twice, URLs removed, white space collapsed); a title and its "
         f"summary are joined by a full stop; what is longer than {config.encoder.max_length} tokens is cut."
         + (" The tokenizer is uncased: casing changes nothing." if uncased else ""),

@@ -37,6 +37,7 @@ class Source(_Section):
     sentiment: str | None = Field(None, description="the column of the sentiment label")
     entities: str | None = Field(None, description="a column that maps entities to sentiments; used where all agree")
     split: str | None = Field(None, description="the column of the official split; 'validation' and 'test' are for testing")
+    part: str | None = Field(None, description="a column, such as the language, whose every value is judged by itself as NAME-VALUE")
     test_share: float = Field(0.0, ge=0, lt=1, description="without an official split: the share of rows set aside for testing")
     development_share: float = Field(0.06, ge=0, lt=1, description="the share of training rows set aside for choosing")
     topic_labels: dict[str, str] = Field(default_factory=dict, description="the source's label → ours; '' drops the label")
@@ -50,6 +51,12 @@ class Source(_Section):
             raise ValueError(f"source {self.name!r} needs either text, or title and body")
         return self
 
+    @model_validator(mode="after")
+    def _is_judged_in_parts(self) -> "Source":
+        if self.part and self.role != "evaluate":
+            raise ValueError(f"source {self.name!r} has parts, which are for role = 'evaluate'")
+        return self
+
 
 class Encoder(_Section):
     """Where the pre-trained encoder comes from."""
@@ -58,6 +65,7 @@ class Encoder(_Section):
     sha256: str = Field("", description="of the archive, for pypi: and maven:")
     license: str
     base_model: str = Field(description="the name by which the model card calls it")
+    languages: str = Field("English", description="for the model card")
     max_length: int = Field(256, ge=8, le=512, description="tokens in production")
     layers: list[int] = Field(default_factory=list, description="keep only these layers; empty keeps all")
 
@@ -66,6 +74,7 @@ class Distill(_Section):
     """Soft labels of a teacher for every row, both heads."""
 
     teachers: list[str] = Field(default_factory=list, description="run folders whose averaged probabilities teach")
+    born_again: bool = Field(False, description="train a teacher by the same settings first, which teaches, too")
     share: float = Field(0.5, ge=0, le=1, description="of the loss on labelled heads; heads without a label are taught alone")
     temperature: float = Field(1.0, gt=0)
 
@@ -147,11 +156,12 @@ class Config(_Section):
 
 
 def load(path: Path, overrides: dict[str, object] | None = None) -> Config:
-    """Reads and checks the file; `overrides` maps dotted keys such as `training.epochs` to values."""
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from error
+    """Reads and checks the file; `overrides` maps dotted keys such as `training.epochs` to values.
+
+    A file with `extends = "other.toml"` has all that the other one has but its name: sections are laid over the other's key by key,
+    [[source]]s come after the other's.
+    """
+    raw = _read(path)
     for key, value in (overrides or {}).items():
         section = raw
         *outer, last = key.split(".")
@@ -165,3 +175,28 @@ def load(path: Path, overrides: dict[str, object] | None = None) -> Config:
     except ValidationError as error:
         lines = [f"  {'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
         raise ConfigError(f"{path}:\n" + "\n".join(lines)) from error
+
+
+def _read(path: Path, above: tuple[Path, ...] = ()) -> dict:
+    if path.resolve() in above:
+        raise ConfigError(f"{path} extends itself")
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    if "extends" not in raw:
+        return raw
+    lower = _read(path.parent / str(raw.pop("extends")), (*above, path.resolve()))
+    lower.pop("name", None)
+    return _laid_over(raw, lower)
+
+
+def _laid_over(upper: dict, lower: dict) -> dict:
+    result = {**lower, **upper}
+    for key in upper.keys() & lower.keys():
+        match lower[key], upper[key]:
+            case dict(one), dict(two):
+                result[key] = _laid_over(two, one)
+            case [{}, *_] as one, [{}, *_] as two:
+                result[key] = one + two
+    return result

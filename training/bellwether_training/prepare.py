@@ -106,7 +106,7 @@ def _json(text: str, path: Path, number: int) -> dict:
 def _read(source: Source, config: Config, data: Path, training: Path, report: dict) -> list[Row]:
     path = training / source.file if source.file.startswith("./") else data / source.file
     records = _records(path)
-    for column in filter(None, (source.text, source.title, source.body, source.topic, source.sentiment, source.entities, source.split)):
+    for column in filter(None, (source.text, source.title, source.body, source.topic, source.sentiment, source.entities, source.split, source.part)):
         if records and not any(column in record for record in records):
             raise ConfigError(f"{path} has no column {column!r}, which source {source.name!r} names")
     rows, empty, mixed = [], 0, 0
@@ -138,7 +138,7 @@ def _read(source: Source, config: Config, data: Path, training: Path, report: di
         normal = normalised(passage(title, body))
         rows.append(Row(
             id=str(record.get("id") or hashlib.sha256(normal.encode()).hexdigest()[:16]),
-            source=source.name,
+            source=f"{source.name}-{record.get(source.part)}" if source.part else source.name,
             split=_split(source, record, normal, entities),
             title=title or None,
             body=body or None,

