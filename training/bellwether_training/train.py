@@ -29,9 +29,15 @@ LEAST_ROWS = 30
 def run(config: Config, splits: Path, out: Path, cache: Path, progress=None) -> dict:
     """Trains into `out` (`best/`, `log.json`, `checkpoint.pt` while it lasts) and returns the best development scores.
 
-    Started again after an interruption it goes on from the last checkpoint. Uses a CUDA device if there is one, in bf16.
+    Started again after an interruption it goes on from the last checkpoint; a finished run of the same configuration and rows is not
+    done again. Uses a CUDA device if there is one, in bf16.
     Raises ConfigError when a head has no labels to learn or to choose by, or the checkpoint is of another configuration or other rows.
     """
+    if config.training.distill.born_again:
+        config = _with_teacher(config, splits, out / "teacher", cache, progress)
+    fingerprint = hashlib.sha256((splits / "train.jsonl").read_bytes()).hexdigest()
+    if found := _finished(out, config, fingerprint):
+        return found
     settings = config.training
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rows, development = prepare.load(splits, "train"), prepare.load(splits, "development")
@@ -67,7 +73,6 @@ def run(config: Config, splits: Path, out: Path, cache: Path, progress=None) -> 
     step, best, stale, history = 0, -1.0, 0, []
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / "checkpoint.pt"
-    fingerprint = hashlib.sha256((splits / "train.jsonl").read_bytes()).hexdigest()
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=device, weights_only=False)
         if state["config"] != config.model_dump_json():
@@ -114,14 +119,41 @@ def run(config: Config, splits: Path, out: Path, cache: Path, progress=None) -> 
             _save(model, average, tokenizer, out / "best", source)
         else:
             stale += 1
-        (out / "log.json").write_text(json.dumps({"config": config.model_dump(), "history": history}, indent=1))
+        _log(out, config, fingerprint, history, finished=False)
         unfinished = checkpoint.with_suffix(".new")
         torch.save({"config": config.model_dump_json(), "rows": fingerprint, "model": model.state_dict(), "optimizer": optimizer.state_dict(),
                     "schedule": schedule.state_dict(), "average": average, "step": step, "best": best, "stale": stale,
                     "history": history}, unfinished)
         unfinished.replace(checkpoint)
+    _log(out, config, fingerprint, history, finished=True)
     checkpoint.unlink(missing_ok=True)
+    return _best(history)
+
+
+def _best(history: list[dict]) -> dict:
     return max(history, key=lambda entry: entry["score"])
+
+
+def _log(out: Path, config: Config, rows: str, history: list[dict], finished: bool) -> None:
+    (out / "log.json").write_text(json.dumps({"config": config.model_dump(), "rows": rows, "finished": finished, "history": history}, indent=1))
+
+
+def _finished(out: Path, config: Config, rows: str) -> dict | None:
+    """The best development scores of the run in `out`, if it is this one and came to its end."""
+    path = out / "log.json"
+    log = json.loads(path.read_text()) if path.exists() and (out / "best" / "weights.pt").exists() else {}
+    same = log.get("finished") and log["rows"] == rows and log["config"] == json.loads(config.model_dump_json())
+    return _best(log["history"]) if same else None
+
+
+def _with_teacher(config: Config, splits: Path, out: Path, cache: Path, progress) -> Config:
+    """Trains a teacher by the same settings; gives the settings of its pupil (born-again networks, Furlanello et al. 2018)."""
+    def distill(**values) -> Config:
+        plan = config.training.distill.model_copy(update={"born_again": False, **values})
+        return config.model_copy(update={"training": config.training.model_copy(update={"distill": plan})})
+
+    run(distill(teachers=[]), splits, out, cache, progress)
+    return distill(teachers=[*config.training.distill.teachers, str(out)])
 
 
 def search(config: Config, splits: Path, out: Path, cache: Path, progress=None) -> list[dict]:

@@ -169,6 +169,32 @@ def test_a_checkpoint_of_other_rows_is_refused(encoder, broken, tmp_path):
         train.run(toys.config(encoder, epochs=2, rows=64), toys.write_splits(tmp_path / "others", train=200), broken, broken)
 
 
+def test_a_finished_run_is_not_done_again_and_one_of_other_settings_is(encoder, splits, tmp_path):
+    began = []
+
+    def count(total, at):
+        began.append(at)
+        return lambda *_: None
+
+    config = toys.config(encoder, epochs=1, rows=64)
+    best = train.run(config, splits, tmp_path, tmp_path, count)
+    assert train.run(config, splits, tmp_path, tmp_path, count) == best
+    assert began == [0]
+    train.run(toys.config(encoder, epochs=1, rows=64, learning_rate=1e-3), splits, tmp_path, tmp_path, count)
+    assert began == [0, 0]
+
+
+def test_a_pupil_is_born_again_from_a_teacher_of_the_same_settings(encoder, splits, tmp_path):
+    plain = toys.config(encoder, epochs=1, rows=64)
+    train.run(plain, splits, tmp_path / "plain", tmp_path)
+    train.run(toys.config(encoder, epochs=1, rows=64, distill={"born_again": True}), splits, tmp_path / "pupil", tmp_path)
+    assert same(weights(tmp_path / "pupil/teacher"), weights(tmp_path / "plain"))
+    taught = toys.config(encoder, epochs=1, rows=64, distill={"teachers": [str(tmp_path / "plain")]})
+    train.run(taught, splits, tmp_path / "taught", tmp_path)
+    assert same(weights(tmp_path / "pupil"), weights(tmp_path / "taught"))
+    assert not same(weights(tmp_path / "pupil"), weights(tmp_path / "plain"))
+
+
 def test_a_run_without_progress_stops_early(encoder, splits, tmp_path):
     config = toys.config(encoder, epochs=10, rows=64, learning_rate=1e-9, patience=2)
     train.run(config, splits, tmp_path, tmp_path)
