@@ -4,6 +4,7 @@
 //! environment (`BELLWETHER_SECTION__KEY`). [`Config::load`] reports every problem at once, each with key, value and rule.
 
 mod layers;
+mod validate;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -80,6 +81,7 @@ pub struct Config {
     pub detect: DetectConfig,
     pub rules: BTreeMap<String, RuleConfig>,
     pub http: HttpConfig,
+    pub health: HealthConfig,
     pub shutdown: ShutdownConfig,
     pub log: LogConfig,
 }
@@ -90,6 +92,8 @@ pub struct KafkaConfig {
     pub brokers: String,
     pub group: String,
     pub start: Start,
+    pub transactions: bool,
+    pub instance: String,
     pub commit_interval: Span,
     pub timeout: Span,
     pub topics: TopicNames,
@@ -296,6 +300,12 @@ pub struct HttpConfig {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct HealthConfig {
+    pub stall_after: Span,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ShutdownConfig {
     pub deadline: Span,
 }
@@ -383,119 +393,6 @@ impl Config {
         }
     }
 
-    fn validate(&self, problems: &mut Vec<String>) {
-        let mut check = |holds: bool, text: String| {
-            if !holds {
-                problems.push(text);
-            }
-        };
-        let positive = |span: Span| span.ms() > 0;
-        let pane = self.window.pane;
-        check(positive(pane), format!("window.pane = \"{pane}\" must be longer than nothing"));
-        let multiple = |span: Span| positive(span) && positive(pane) && span.ms() % pane.ms() == 0;
-        let mut windows = vec![("window".to_owned(), "size", self.window.size, self.window.hop)];
-        windows.extend(self.rules.iter().map(|(name, rule)| (format!("rules.{name}"), "window", rule.window, rule.hop)));
-        for (section, key, size, hop) in windows {
-            check(multiple(size), format!("{section}.{key} = \"{size}\" must be a multiple of window.pane = \"{pane}\""));
-            check(multiple(hop), format!("{section}.hop = \"{hop}\" must be a multiple of window.pane = \"{pane}\""));
-            check(positive(hop) && size.ms() % hop.ms().max(1) == 0, format!("{section}.hop = \"{hop}\" must divide {key} = \"{size}\""));
-        }
-        for (name, rule) in &self.rules {
-            let (warning, critical, resolve) = (rule.warning, rule.critical, rule.resolve);
-            check(
-                rule.condition.reached(critical, warning),
-                format!("rules.{name}.critical = {critical} must be at least as bad as warning = {warning}"),
-            );
-            check(
-                rule.condition.reached(warning, resolve),
-                format!("rules.{name}.resolve = {resolve} must be no worse than warning = {warning}"),
-            );
-            let range = match rule.condition {
-                Condition::Surge | Condition::Share => 0.0..=1.0,
-                Condition::Level => -1.0..=1.0,
-            };
-            for (key, value) in [("warning", warning), ("critical", critical), ("resolve", resolve)] {
-                let (low, high) = (range.start(), range.end());
-                check(range.contains(&value), format!("rules.{name}.{key} = {value} must lie between {low} and {high}"));
-            }
-            check(rule.min_count > 0, format!("rules.{name}.min_count = 0 must be at least 1"));
-            check(!name.contains('/'), format!("rules.{name}: a rule's name must not contain \"/\""));
-        }
-        let kafka = &self.kafka;
-        check(!kafka.brokers.trim().is_empty(), "kafka.brokers = \"\" must name at least one host:port".into());
-        check(!kafka.group.trim().is_empty(), "kafka.group = \"\" must be a name".into());
-        check(
-            positive(kafka.commit_interval),
-            format!("kafka.commit_interval = \"{}\" must be longer than nothing", kafka.commit_interval),
-        );
-        let names = kafka.topics.all();
-        for (index, (key, name)) in names.iter().enumerate() {
-            check(!name.trim().is_empty(), format!("kafka.topics.{key} = \"\" must be a topic's name"));
-            let twin = names[..index].iter().find(|(_, other)| other == name);
-            check(
-                twin.is_none(),
-                format!("kafka.topics.{key} = {name:?} must differ from kafka.topics.{}", twin.map_or("", |twin| twin.0)),
-            );
-        }
-        for (key, value) in &kafka.properties {
-            check(property_value(value).is_some(), format!("kafka.properties.\"{key}\" = {value:?}: the file cannot be read"));
-            check(!OWN_PROPERTIES.contains(&key.as_str()), format!("kafka.properties.\"{key}\" is set by Bellwether itself; remove it"));
-        }
-        let create = &kafka.create;
-        check(create.partitions > 0, format!("kafka.create.partitions = {} must be at least 1", create.partitions));
-        check(create.replication_factor > 0, format!("kafka.create.replication_factor = {} must be at least 1", create.replication_factor));
-        check(
-            create.windows_retention >= self.detect.history,
-            format!(
-                "kafka.create.windows_retention = \"{}\" must be at least detect.history = \"{}\"",
-                create.windows_retention, self.detect.history
-            ),
-        );
-        check(self.decode.max_bytes > 0, "decode.max_bytes = 0 must be at least 1".into());
-        let model = &self.model;
-        let empty = |path: &Path| path.as_os_str().is_empty();
-        check(
-            empty(&model.topic_directory) == empty(&model.sentiment_directory),
-            "model.topic_directory and model.sentiment_directory must be set together".into(),
-        );
-        check(
-            empty(&model.directory) != empty(&model.topic_directory),
-            "set either model.directory, or model.topic_directory and model.sentiment_directory with model.directory = \"\"".into(),
-        );
-        for (key, value) in [
-            ("threads_per_session", model.threads_per_session),
-            ("batch_texts", model.batch_texts),
-            ("batch_tokens", model.batch_tokens),
-            ("slab_texts", model.slab_texts),
-        ] {
-            check(value > 0, format!("model.{key} = 0 must be at least 1"));
-        }
-        let DriftConfig { items, min_items } = self.drift;
-        check(items <= MAX_DRIFT_ITEMS, format!("drift.items = {items} must be at most {MAX_DRIFT_ITEMS}: each is kept in memory"));
-        check(
-            items == 0 || (1..=items).contains(&min_items),
-            format!("drift.min_items = {min_items} must be at least 1 and at most drift.items = {items}"),
-        );
-        check(
-            positive(self.watermark.interval),
-            format!("watermark.interval = \"{}\" must be longer than nothing", self.watermark.interval),
-        );
-        check(positive(self.shutdown.deadline), format!("shutdown.deadline = \"{}\" must be longer than nothing", self.shutdown.deadline));
-        let detect = &self.detect;
-        check(detect.dispersion > 0.0, format!("detect.dispersion = {} must be above 0", detect.dispersion));
-        check(
-            detect.history >= detect.min_history,
-            format!("detect.history = \"{}\" must be at least detect.min_history = \"{}\"", detect.history, detect.min_history),
-        );
-        let listen = &self.http.listen;
-        check(
-            listen.is_empty() || listen.parse::<std::net::SocketAddr>().is_ok(),
-            format!("http.listen = {listen:?} must be an address and port such as \"127.0.0.1:8080\""),
-        );
-        let levels = ["error", "warn", "info", "debug", "trace"];
-        check(levels.contains(&self.log.level.as_str()), format!("log.level = {:?} must be one of {}", self.log.level, levels.join(", ")));
-    }
-
     /// The longest window of any rule or of the page, in milliseconds: how many panes must be at hand.
     pub fn longest_window_ms(&self) -> i64 {
         self.rules.values().map(|rule| rule.window.ms()).fold(self.window.size.ms(), i64::max)
@@ -531,22 +428,6 @@ impl TopicNames {
         ]
     }
 }
-
-/// 32 bytes each: 32 MB.
-const MAX_DRIFT_ITEMS: usize = 1_000_000;
-
-/// Properties that delivery depends on: Bellwether sets them, and a user's value would break a promise.
-const OWN_PROPERTIES: [&str; 9] = [
-    "bootstrap.servers",
-    "group.id",
-    "enable.auto.commit",
-    "enable.auto.offset.store",
-    "enable.partition.eof",
-    "auto.offset.reset",
-    "enable.idempotence",
-    "acks",
-    "partition.assignment.strategy",
-];
 
 /// A property's value; `file:/run/secrets/password` stands for what is in that file. `None` where it cannot be read.
 pub fn property_value(value: &str) -> Option<String> {

@@ -17,11 +17,20 @@ pub enum Reason {
     NoText,
     TooLarge,
     DateOutOfRange,
+    OutputTooLarge,
 }
 
 impl Reason {
-    pub const ALL: [Self; 7] =
-        [Self::InvalidUtf8, Self::InvalidJson, Self::NotAnObject, Self::InvalidField, Self::NoText, Self::TooLarge, Self::DateOutOfRange];
+    pub const ALL: [Self; 8] = [
+        Self::InvalidUtf8,
+        Self::InvalidJson,
+        Self::NotAnObject,
+        Self::InvalidField,
+        Self::NoText,
+        Self::TooLarge,
+        Self::DateOutOfRange,
+        Self::OutputTooLarge,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -32,6 +41,7 @@ impl Reason {
             Self::NoText => "no_text",
             Self::TooLarge => "too_large",
             Self::DateOutOfRange => "date_out_of_range",
+            Self::OutputTooLarge => "output_too_large",
         }
     }
 }

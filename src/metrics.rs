@@ -37,11 +37,14 @@ pub struct Metrics {
     pub alert_transitions: IntCounterVec,
     pub open_alerts: IntGaugeVec,
     pub delay: HistogramVec,
+    pub records: IntCounterVec,
+    pub records_in_flight: IntGauge,
     pub consumer_lag: IntGaugeVec,
     pub partitions_assigned: IntGaugeVec,
     pub partitions_paused: IntGaugeVec,
     pub rebalances: IntCounterVec,
     pub commits: IntCounterVec,
+    pub generations: IntCounterVec,
     pub kafka_errors: IntCounterVec,
     pub restored_panes: IntCounter,
     pub restore_duration: Gauge,
@@ -152,11 +155,14 @@ impl Metrics {
                 Maker::histogram_opts("delay_seconds", "Seconds to an acknowledged output: scored, from the raw record's Kafka timestamp; alerted, from that of the watermark that closed the hop", &delays),
                 &["stage"],
             )),
+            records_in_flight: make.whole_gauge("records_in_flight", "Records handed to the model and not yet published"),
+            records: make.counters("records_total", "Records finished", &["role"]),
             consumer_lag: make.whole_gauges("consumer_lag_records", "Records between the read position and the log end offset", &["role"]),
             partitions_assigned: make.whole_gauges("partitions_assigned", "Partitions this process reads", &["role"]),
             partitions_paused: make.whole_gauges("partitions_paused", "Partitions paused because the next stage is full", &["role"]),
             rebalances: make.counters("rebalances_total", "Rebalances of the consumer group seen", &["role", "event"]),
-            commits: make.counters("commits_total", "Offset commits, by outcome", &["role", "outcome"]),
+            commits: make.counters("commits_total", "Commits of outputs and offsets, by outcome", &["role", "outcome"]),
+            generations: make.counters("generations_failed_total", "Times a role gave up what it had and began anew from what is committed", &["role"]),
             kafka_errors: make.counters("kafka_errors_total", "Errors that the Kafka client reported", &["role"]),
             restored_panes: make.counter("restored_panes_total", "Panes read back at an assignment"),
             restore_duration: make.gauge("restore_duration_seconds", "Seconds the last restore took"),
@@ -187,6 +193,9 @@ impl Metrics {
         pairs(&self.alert_transitions, &transitions, &severities);
         pairs(&self.rebalances, &roles, &["assigned", "revoked", "lost"]);
         pairs(&self.commits, &roles, &["ok", "error"]);
+        for counter in [&self.generations, &self.records] {
+            roles.iter().for_each(|role| drop(counter.with_label_values(&[role])));
+        }
         for gauge in [&self.consumer_lag, &self.partitions_assigned, &self.partitions_paused] {
             roles.iter().for_each(|role| gauge.with_label_values(&[*role]).set(0));
         }

@@ -242,7 +242,7 @@ pub struct ModelIdentity {
 }
 
 /// The place of a record in `news.raw`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RawPlace {
     pub partition: i32,
     pub offset: i64,

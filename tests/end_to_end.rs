@@ -333,6 +333,8 @@ fn members_join_and_leave_and_nothing_is_lost_or_repeated() {
 
     let mut first = site.run("both");
     first.wait_ready();
+    // There is a state to hand over.
+    wait_for("event time to move", 60, || first.status()["event_time"].as_str().map(drop));
     let second = site.run("both");
     produce(&site.brokers, "news.raw", &raw[1000..2000]);
     for role in ["classifier", "monitor"] {
@@ -342,12 +344,12 @@ fn members_join_and_leave_and_nothing_is_lost_or_repeated() {
         });
     }
     produce(&site.brokers, "news.raw", &raw[2000..]);
-    let (exit, log) = first.terminate();
-    assert!(exit.success(), "{exit}:\n{log}");
-    assert!(log.contains("partitions revoked") && !log.contains("not finished in time"), "{log}");
+    let (exit, first) = first.terminate();
+    assert!(exit.success(), "{exit}:\n{first}");
+    assert!(first.contains("partitions revoked") && !first.contains("not finished in time"), "{first}");
     wait_for_panes(&site, &rows);
     let (exit, log) = second.terminate();
-    assert!(exit.success() && log.contains("state restored"), "{exit}:\n{log}");
+    assert!(exit.success() && log.contains("state restored"), "{exit}:\n{log}\nthe first said:\n{first}");
 
     let scored = read_topic(&site.brokers, "news.scored");
     let counts = ids(&scored);

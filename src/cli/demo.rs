@@ -75,6 +75,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let partitions = config.kafka.create.partitions;
     let topics: Vec<(String, i32)> = config.kafka.topics.all().iter().map(|(_, name)| ((*name).to_owned(), partitions)).collect();
     let broker = EmbeddedBroker::start(&topics)?;
+    config.kafka.transactions = false;
     config.kafka.brokers = broker.address().to_owned();
     let config = Arc::new(config);
     let stop = CancellationToken::new();

@@ -129,6 +129,7 @@ pub fn read_sections(mut merged: Table, problems: &mut Vec<String>) -> Option<Co
     let (window, detect) = (read(take("window"), "window", problems), read(take("detect"), "detect", problems));
     let (http, shutdown) = (read(take("http"), "http", problems), read(take("shutdown"), "shutdown", problems));
     let (drift, log) = (read(take("drift"), "drift", problems), read(take("log"), "log", problems));
+    let health = read(take("health"), "health", problems);
     Some(Config {
         kafka: kafka?,
         decode: decode?,
@@ -141,6 +142,7 @@ pub fn read_sections(mut merged: Table, problems: &mut Vec<String>) -> Option<Co
         detect: detect?,
         rules,
         http: http?,
+        health: health?,
         shutdown: shutdown?,
         log: log?,
     })

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -61,6 +62,8 @@ struct State {
     restoring: BTreeSet<i32>,
     troubles: BTreeMap<&'static str, String>,
     counted: (i64, u64),
+    /// By role: records finished, and since when that number has not moved although more wait.
+    stalls: BTreeMap<&'static str, (u64, Option<Instant>)>,
 }
 
 pub struct Board {
@@ -97,6 +100,22 @@ impl Board {
             Some(trouble) => state.troubles.insert(role, trouble),
             None => state.troubles.remove(role),
         };
+    }
+
+    /// A role has lost what it had and begins anew.
+    pub fn generation_ended(&self, role: &'static str, cause: String) {
+        self.trouble(role, Some(cause));
+        if role == crate::pipeline::monitor::ROLE {
+            let partitions: Vec<i32> = {
+                let mut state = self.state();
+                state.monitor_assigned = false;
+                state.restoring.clear();
+                state.subjects.values().map(|subject| subject.partition).chain(state.watermarks.keys().copied()).collect()
+            };
+            self.monitor_revoked(&partitions);
+        } else {
+            self.state().classifier_ready = false;
+        }
     }
 
     pub fn classifier_assigned(&self) {
@@ -219,6 +238,26 @@ impl Board {
         }
         let ready = self.unready(&state).is_empty();
         self.metrics.ready.set(i64::from(ready));
+        let restoring = !state.restoring.is_empty();
+        for role in self.roles.names() {
+            let records = self.metrics.records.with_label_values(&[role]).get();
+            let begun = *role == crate::pipeline::classifier::ROLE && self.metrics.records_in_flight.get() > 0;
+            let waits = (begun || self.metrics.consumer_lag.with_label_values(&[role]).get() > 0) && !restoring;
+            let (before, since) = state.stalls.get(role).copied().unwrap_or_default();
+            let since = (waits && records == before).then(|| since.unwrap_or_else(Instant::now));
+            state.stalls.insert(role, (records, since));
+        }
+    }
+
+    /// The roles that have not got on for `health.stall_after` although records wait for them; empty while all is well.
+    pub fn stalled(&self) -> Vec<String> {
+        let limit = self.config.health.stall_after;
+        let state = self.state();
+        let stalled = state.stalls.iter().filter_map(|(role, (_, since))| since.map(|since| (role, since.elapsed())));
+        stalled
+            .filter(|(_, elapsed)| *elapsed >= limit.duration())
+            .map(|(role, elapsed)| format!("{role}: records wait, and none was finished for {} s", elapsed.as_secs()))
+            .collect()
     }
 
     fn items_total(&self) -> u64 {

@@ -92,7 +92,7 @@ fn router(shared: Shared) -> Router {
     Router::new()
         .route("/", get(|| async { ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], page!("index.html")) }))
         .route("/assets/{name}", get(asset))
-        .route("/live", get(|| async { Json(json!({"live": true})) }))
+        .route("/live", get(live))
         .route("/ready", get(ready))
         .route("/status", get(|State(shared): State<Shared>| async move { Json(shared.board.status()) }))
         .route("/metrics", get(metrics))
@@ -123,6 +123,12 @@ async fn asset(Path(name): Path<String>) -> Response {
         Some((_, media_type, body)) => ([(header::CONTENT_TYPE, *media_type)], *body).into_response(),
         None => (StatusCode::NOT_FOUND, Json(json!({"error": "no such file"}))).into_response(),
     }
+}
+
+async fn live(State(shared): State<Shared>) -> Response {
+    let reasons = shared.board.stalled();
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({"live": reasons.is_empty(), "reasons": reasons}))).into_response()
 }
 
 async fn ready(State(shared): State<Shared>) -> Response {

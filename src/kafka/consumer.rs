@@ -1,16 +1,18 @@
 //! A consumer group member as a source of events, on a thread of its own.
 //!
 //! A full channel pauses the partitions while polling goes on, so that back-pressure never costs the group membership.
-//! A revocation is an event with an acknowledgement: the reader finishes and commits before the partitions go.
+//! A revocation is an event with an acknowledgement: what the reader has begun it finishes and commits before the
+//! partitions go. What it has not begun is not handed on any more. A reader that takes too long, or whose partitions are
+//! lost already, cannot commit them any more: [`Committer::hold`] says so.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex};
-use std::thread;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, ConsumerGroupMetadata, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::statistics::Statistics;
@@ -55,6 +57,8 @@ pub enum SourceEvent {
         lost: bool,
         done: SyncSender<()>,
     },
+    /// Nothing more will come: the brokers refuse, or the member is no longer one.
+    Failed(Error),
     /// The last event.
     Stopped,
 }
@@ -66,6 +70,15 @@ pub struct Source {
     consumer: Arc<BaseConsumer<Context>>,
     events: Receiver<SourceEvent>,
     topic: String,
+    polling: Option<JoinHandle<()>>,
+}
+
+/// The partitions whose offsets this member may commit: assigned, or revoked and not yet given up.
+#[derive(Default)]
+pub struct Held {
+    partitions: BTreeSet<i32>,
+    /// Why nothing may be committed any more.
+    broken: Option<&'static str>,
 }
 
 struct Context {
@@ -76,6 +89,10 @@ struct Context {
     /// Events that wait for room in the channel. Only the polling thread touches it.
     waiting: Mutex<VecDeque<SourceEvent>>,
     assigned: Mutex<BTreeSet<i32>>,
+    /// Assigned partitions whose end was reached, with nothing read since. Transactions leave marks in the log that no
+    /// reader sees, so offsets alone do not say that all is read.
+    at_end: Mutex<BTreeSet<i32>>,
+    held: Mutex<Held>,
     stop: CancellationToken,
 }
 
@@ -83,10 +100,11 @@ impl ClientContext for Context {
     fn stats(&self, statistics: Statistics) {
         let partitions = statistics.topics.get(&self.topic).map(|topic| &topic.partitions);
         let assigned = self.assigned.lock().expect("no holder of this lock panics");
+        let at_end = self.at_end.lock().expect("no holder of this lock panics");
         let lag: i64 = partitions
             .into_iter()
             .flatten()
-            .filter(|(partition, _)| assigned.contains(partition))
+            .filter(|(partition, _)| assigned.contains(partition) && !at_end.contains(partition))
             // From the read position; librdkafka's own `consumer_lag` counts from the committed offset.
             .map(|(_, partition)| match partition.app_offset {
                 read if read >= 0 => (partition.ls_offset - read).max(0),
@@ -118,18 +136,26 @@ impl ConsumerContext for Context {
         if self.stop.is_cancelled() || partitions.is_empty() {
             return;
         }
+        if lost {
+            self.give_up(
+                &partitions,
+                Some("its partitions were lost to another member: this process stood still, or was cut off, for too long"),
+            );
+        }
         let (done, finished) = sync_channel(1);
         let mut waiting = self.waiting.lock().expect("no holder of this lock panics");
-        waiting.push_back(SourceEvent::Revoked { partitions, lost, done });
+        waiting.push_back(SourceEvent::Revoked { partitions: partitions.clone(), lost, done });
         for event in waiting.drain(..) {
             if self.events.send(event).is_err() {
                 return;
             }
         }
         drop(waiting);
-        if finished.recv_timeout(REVOKE_DEADLINE) == Err(RecvTimeoutError::Timeout) {
-            tracing::warn!(role = self.role, "revoked partitions were not finished in time; the next owner reads their last records again");
+        let late = finished.recv_timeout(REVOKE_DEADLINE) == Err(RecvTimeoutError::Timeout);
+        if late {
+            tracing::warn!(role = self.role, deadline = ?REVOKE_DEADLINE, "revoked partitions were not finished in time; the next owner reads their last records again");
         }
+        self.give_up(&partitions, late.then_some("revoked partitions were not finished in time"));
     }
 
     fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
@@ -139,6 +165,7 @@ impl ConsumerContext for Context {
                 let partitions = self.partitions(list);
                 tracing::info!(role = self.role, ?partitions, "partitions assigned");
                 self.set_assigned(|assigned| assigned.extend(partitions.iter().copied()));
+                self.held.lock().expect("no holder of this lock panics").partitions.extend(partitions.iter().copied());
                 self.waiting.lock().expect("no holder of this lock panics").push_back(SourceEvent::Assigned(partitions));
             }
             Rebalance::Error(error) => tracing::warn!(role = self.role, %error, "rebalance failed; the client tries again"),
@@ -150,6 +177,13 @@ impl ConsumerContext for Context {
 impl Context {
     fn partitions(&self, list: &TopicPartitionList) -> Vec<i32> {
         list.elements_for_topic(&self.topic).iter().map(|element| element.partition()).collect()
+    }
+
+    /// From now on these cannot be committed; with a reason, nothing can.
+    fn give_up(&self, partitions: &[i32], broken: Option<&'static str>) {
+        let mut held = self.held.lock().expect("no holder of this lock panics");
+        held.partitions.retain(|partition| !partitions.contains(partition));
+        held.broken = held.broken.or(broken);
     }
 
     fn set_assigned(&self, change: impl FnOnce(&mut BTreeSet<i32>)) {
@@ -173,6 +207,12 @@ impl Context {
             return;
         }
         waiting.push_back(SourceEvent::Batch { records, ended });
+    }
+
+    fn note_ends(&self, records: &[Record], ended: &[i32]) {
+        let mut at_end = self.at_end.lock().expect("no holder of this lock panics");
+        at_end.retain(|partition| !records.iter().any(|record| record.partition == *partition));
+        at_end.extend(ended);
     }
 
     fn waiting_batch_is_full(&self) -> bool {
@@ -218,8 +258,17 @@ impl Source {
         stop: CancellationToken,
     ) -> Result<Self, Error> {
         let (sender, events) = sync_channel(CHANNEL_EVENTS);
-        let context =
-            Context { role, topic: topic.to_owned(), metrics, events: sender, waiting: Mutex::default(), assigned: Mutex::default(), stop };
+        let context = Context {
+            role,
+            topic: topic.to_owned(),
+            metrics,
+            events: sender,
+            waiting: Mutex::default(),
+            assigned: Mutex::default(),
+            at_end: Mutex::default(),
+            held: Mutex::default(),
+            stop,
+        };
         let reset = match start {
             Start::Earliest => "earliest",
             Start::Latest => "latest",
@@ -244,19 +293,28 @@ impl Source {
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", reset)
             .set("partition.assignment.strategy", "cooperative-sticky");
+        if !config.instance.is_empty() {
+            client.set("group.instance.id", &config.instance);
+        }
         let consumer: Arc<BaseConsumer<Context>> = Arc::new(client.create_with_context(context)?);
         consumer.subscribe(&[topic])?;
         let polled = consumer.clone();
-        thread::Builder::new()
+        let polling = thread::Builder::new()
             .name(format!("{role}-source"))
             .spawn(move || poll(&polled))
             .map_err(|error| Error::Client(format!("a thread cannot be started: {error}")))?;
-        Ok(Self { consumer, events, topic: topic.to_owned() })
+        Ok(Self { consumer, events, topic: topic.to_owned(), polling: Some(polling) })
     }
 
     /// The next event, or `None` after `timeout`.
     pub fn next(&self, timeout: Duration) -> Option<SourceEvent> {
         match self.events.recv_timeout(timeout) {
+            // What was revoked meanwhile belongs to its next owner.
+            Ok(SourceEvent::Batch { mut records, ended }) => {
+                let assigned = self.consumer.context().assigned.lock().expect("no holder of this lock panics");
+                records.retain(|record| assigned.contains(&record.partition));
+                Some(SourceEvent::Batch { records, ended })
+            }
             Ok(event) => Some(event),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => Some(SourceEvent::Stopped),
@@ -269,6 +327,19 @@ impl Source {
     }
 }
 
+impl Drop for Source {
+    /// Leaves the group, unless it is a static member, once the last [`Committer`] is gone, too.
+    fn drop(&mut self) {
+        self.consumer.context().stop.cancel();
+        let Some(polling) = self.polling.take() else { return };
+        // It may wait for room in the channel, or for a revocation to be answered.
+        while !polling.is_finished() {
+            let _ = self.events.recv_timeout(Duration::from_millis(20));
+        }
+        let _ = polling.join();
+    }
+}
+
 /// Commits offsets of one source's partitions.
 pub struct Committer {
     consumer: Arc<BaseConsumer<Context>>,
@@ -278,6 +349,30 @@ pub struct Committer {
 impl Committer {
     /// Commits and waits for the answer.
     pub fn commit(&self, offsets: &Offsets) -> Result<(), Error> {
+        Ok(self.consumer.commit(&self.list(offsets)?, CommitMode::Sync)?)
+    }
+
+    /// Holds the partitions of `offsets`: while the guard lives, none of them passes to another member by a revocation.
+    ///
+    /// # Errors
+    /// [`Error::Aborted`] where some of them are not this member's any more.
+    pub fn hold(&self, offsets: &Offsets) -> Result<MutexGuard<'_, Held>, Error> {
+        let held = self.consumer.context().held.lock().expect("no holder of this lock panics");
+        if let Some(broken) = held.broken {
+            return Err(Error::Aborted(broken.into()));
+        }
+        match offsets.keys().find(|partition| !held.partitions.contains(partition)) {
+            Some(partition) => Err(Error::Aborted(format!("partition {partition} of {} belongs to another member now", self.topic))),
+            None => Ok(held),
+        }
+    }
+
+    /// Who this member is in its group, for the broker to refuse one that no longer is.
+    pub(super) fn group_metadata(&self) -> Option<ConsumerGroupMetadata> {
+        self.consumer.group_metadata()
+    }
+
+    pub(super) fn list(&self, offsets: &Offsets) -> Result<TopicPartitionList, Error> {
         let mut list = TopicPartitionList::with_capacity(offsets.len());
         for (&partition, (offset, _)) in offsets {
             list.add_partition(&self.topic, partition).set_offset(Offset::Offset(*offset))?;
@@ -285,7 +380,7 @@ impl Committer {
         for ((_, metadata), mut element) in offsets.values().zip(list.elements_for_topic(&self.topic)) {
             element.set_metadata(metadata);
         }
-        Ok(self.consumer.commit(&list, CommitMode::Sync)?)
+        Ok(list)
     }
 
     /// The committed next offset and its metadata, if any.
@@ -329,8 +424,13 @@ fn poll(consumer: &BaseConsumer<Context>) {
                     });
                 }
                 Err(KafkaError::PartitionEOF(partition)) => ended.push(partition),
-                // Counted and logged by the context already.
-                Err(_) => break,
+                Err(error) => {
+                    if let Some(failure) = failure(&error, &context.topic) {
+                        context.waiting.lock().expect("no holder of this lock panics").push_back(SourceEvent::Failed(failure));
+                    }
+                    // All others are counted and logged by the context, and the client tries again.
+                    break;
+                }
             }
             if records.len() >= BATCH_RECORDS || bytes >= BATCH_BYTES {
                 break;
@@ -340,12 +440,28 @@ fn poll(consumer: &BaseConsumer<Context>) {
             // Assigned after the pause: these partitions wait, too.
             set_paused(consumer, true);
         }
+        context.note_ends(&records, &ended);
         // A rebalance during the poll has put its event in front: the records read in this round belong behind an
         // assignment, and a revocation has drained the queue already.
         context.wait_in_line(records, ended);
     }
     // What still waits was never handed on and is not committed: it is read again.
     let _ = context.events.send(SourceEvent::Stopped);
+}
+
+/// What an error from polling means for the member; `None`: the client goes on by itself.
+fn failure(error: &KafkaError, topic: &str) -> Option<Error> {
+    let code = error.rdkafka_error_code()?;
+    let cause = error.to_string();
+    match (error, super::mend(code)) {
+        (_, Some(mend)) => Some(Error::Denied { cause, mend }),
+        (_, None) if matches!(code, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+            Some(Error::Aborted(format!("{topic}: {cause}")))
+        }
+        (_, None) if code == RDKafkaErrorCode::FencedInstanceId => Some(Error::Fenced { id: "its kafka.instance".into(), cause }),
+        (KafkaError::MessageConsumptionFatal(_), None) => Some(Error::Aborted(format!("the consumer cannot go on: {cause}"))),
+        _ => None,
+    }
 }
 
 fn set_paused(consumer: &BaseConsumer<Context>, pause: bool) {

@@ -1,7 +1,8 @@
-//! The only door to `rdkafka`: a consumer that is a source of events, a producer that counts what failed, topics, and an
-//! embedded broker for the demo.
+//! The only door to `rdkafka`: a consumer that is a source of events, a producer that counts what failed, the delivery
+//! that stores outputs and offsets together, topics, and an embedded broker for the demo.
 
 pub mod consumer;
+pub mod delivery;
 pub mod embedded;
 pub mod producer;
 pub mod reader;
@@ -15,8 +16,9 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::config::KafkaConfig;
+use crate::news::RawPlace;
 
-/// What ends a role: the brokers cannot be used as they should.
+/// What ends a role, or only its present generation: see [`Self::is_passing`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("kafka.brokers = {brokers:?}: no answer within {waited:?} ({cause}); are the brokers up and is the address right?")]
@@ -25,17 +27,79 @@ pub enum Error {
     MissingTopic(String),
     #[error("Kafka topics {one:?} ({one_count} partitions) and {two:?} ({two_count} partitions) must have the same number of partitions")]
     NotCoPartitioned { one: String, one_count: i32, two: String, two_count: i32 },
+    #[error("Kafka refuses: {cause}; {mend}")]
+    Denied { cause: String, mend: &'static str },
     #[error("Kafka client: {0}")]
     Client(String),
-    #[error("{lost} record(s) could not be published: {cause}; nothing was committed, they will be read again")]
+    #[error("the brokers do not do what was asked: {0}")]
+    Brokers(String),
+    #[error(
+        "{topic}, partition {partition}: a transaction has been open for {waited:?}, and nothing behind it can be read; \
+         kafka-transactions.sh find-hanging shows whose it is, and abort ends it"
+    )]
+    HangingTransaction { topic: String, partition: i32, waited: Duration },
+    #[error("{lost} record(s) could not be published: {cause}; their offsets were not committed, so they are read again")]
     Publish { lost: u64, cause: String },
+    #[error("offsets could not be committed: {0}")]
+    Commit(String),
+    #[error("{0}; the transaction was aborted, what was in it is read again")]
+    Aborted(String),
+    #[error(
+        "{id:?} was fenced ({cause}): another process has the same kafka.instance, or this one stood still for longer \
+         than transaction.timeout.ms"
+    )]
+    Fenced { id: String, cause: String },
+    #[error(
+        "Kafka topic {topic:?} does not take an output of {bytes} bytes: raise its max.message.bytes \
+         (`bellwether topics create --dry-run` shows how far) or lower decode.max_bytes"
+    )]
+    OutputTooLarge { topic: String, bytes: usize, origin: Option<RawPlace> },
+    #[error("Kafka topic {0:?} has other partitions than before")]
+    Repartitioned(String),
     #[error("creating Kafka topics: {0}")]
     Create(String),
 }
 
+impl Error {
+    /// Whether a role may begin anew: join its group again, go on from what is committed.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Publish { .. } | Self::Commit(_) | Self::Aborted(_) | Self::Fenced { .. } | Self::OutputTooLarge { .. } => true,
+            Self::Unreachable { .. } | Self::Brokers(_) | Self::HangingTransaction { .. } | Self::Repartitioned(_) => true,
+            Self::MissingTopic(_) | Self::NotCoPartitioned { .. } | Self::Denied { .. } | Self::Client(_) | Self::Create(_) => false,
+        }
+    }
+}
+
+/// What to do about an error code that only a person with rights on the cluster can mend.
+fn mend(code: RDKafkaErrorCode) -> Option<&'static str> {
+    Some(match code {
+        RDKafkaErrorCode::TopicAuthorizationFailed => {
+            "give this user Read on the topics it reads and Write and Describe on those it writes (docs/operations.md has the list)"
+        }
+        RDKafkaErrorCode::GroupAuthorizationFailed => "give this user Read on the consumer groups <kafka.group>-*",
+        RDKafkaErrorCode::TransactionalIdAuthorizationFailed => {
+            "give this user Write and Describe on the transactional ids <kafka.group>-*, or set kafka.transactions = false"
+        }
+        RDKafkaErrorCode::ClusterAuthorizationFailed => "give this user IdempotentWrite on the cluster",
+        RDKafkaErrorCode::InvalidTransactionTimeout => {
+            "lower transaction.timeout.ms in kafka.properties, or raise the brokers' transaction.max.timeout.ms"
+        }
+        RDKafkaErrorCode::SaslAuthenticationFailed | RDKafkaErrorCode::Authentication => {
+            "check the user and the password in kafka.properties"
+        }
+        _ => return None,
+    })
+}
+
 impl From<rdkafka::error::KafkaError> for Error {
     fn from(error: rdkafka::error::KafkaError) -> Self {
-        Self::Client(error.to_string())
+        let cause = error.to_string();
+        match (error.rdkafka_error_code().and_then(mend), error) {
+            (Some(mend), _) => Self::Denied { cause, mend },
+            (None, KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_)) => Self::Client(cause),
+            (None, _) => Self::Brokers(cause),
+        }
     }
 }
 

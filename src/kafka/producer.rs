@@ -12,7 +12,7 @@ use rdkafka::producer::{BaseRecord, NoCustomPartitioner, Producer, ProducerConte
 use super::{Error, client_config};
 use crate::config::KafkaConfig;
 use crate::metrics::Metrics;
-use crate::news::EventTime;
+use crate::news::{EventTime, RawPlace};
 
 /// How long a full local queue may stand still before it is an error: the brokers take nothing.
 const QUEUE_WAIT: Duration = Duration::from_secs(300);
@@ -29,13 +29,39 @@ pub struct Outgoing<'a> {
     pub headers: Vec<(&'static str, String)>,
     /// Observe the time from this Kafka timestamp to the acknowledgement, as this stage.
     pub delay_since: Option<(&'static str, EventTime)>,
+    /// The raw record that this one came of: named when it is larger than its topic takes.
+    pub origin: Option<RawPlace>,
 }
 
-struct Context {
+pub(super) struct Context {
     role: &'static str,
     metrics: Arc<Metrics>,
     failed: AtomicU64,
-    cause: Mutex<Option<String>>,
+    /// Of the first failure, and what to do about it.
+    cause: Mutex<Option<(String, Option<&'static str>)>>,
+    /// The largest record that its topic did not take: a refusal is of a whole batch, and blames all that are in it.
+    oversized: Mutex<Option<Oversized>>,
+}
+
+struct Oversized {
+    topic: String,
+    bytes: usize,
+    origin: Option<RawPlace>,
+}
+
+impl Context {
+    fn note_failure(&self, topic: &str, error: &KafkaError, bytes: usize, origin: Option<RawPlace>) {
+        self.failed.fetch_add(1, Ordering::SeqCst);
+        let code = error.rdkafka_error_code();
+        let mend = code.and_then(super::mend);
+        self.cause.lock().expect("no holder of this lock panics").get_or_insert_with(|| (format!("{topic}: {error}"), mend));
+        if code == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
+            let mut oversized = self.oversized.lock().expect("no holder of this lock panics");
+            if oversized.as_ref().is_none_or(|largest| largest.bytes < bytes) {
+                *oversized = Some(Oversized { topic: topic.to_owned(), bytes, origin });
+            }
+        }
+    }
 }
 
 impl ClientContext for Context {
@@ -45,37 +71,59 @@ impl ClientContext for Context {
     }
 }
 
-type Delay = Box<Option<(&'static str, EventTime)>>;
+/// What a delivery report needs to know of its record.
+pub(super) struct Sent {
+    delay_since: Option<(&'static str, EventTime)>,
+    origin: Option<RawPlace>,
+}
 
 impl ProducerContext for Context {
-    type DeliveryOpaque = Delay;
+    type DeliveryOpaque = Box<Sent>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, delay: Delay) {
+    fn delivery(&self, result: &DeliveryResult<'_>, sent: Box<Sent>) {
         match result {
             Ok(_) => {
-                if let Some((stage, since)) = *delay {
+                if let Some((stage, since)) = sent.delay_since {
                     let seconds = (EventTime::now().0 - since.0) as f64 / 1e3;
                     self.metrics.delay.with_label_values(&[stage]).observe(seconds.max(0.0));
                 }
             }
-            Err((error, message)) => {
-                self.failed.fetch_add(1, Ordering::SeqCst);
-                let cause = format!("{}: {error}", message.topic());
-                self.cause.lock().expect("no holder of this lock panics").get_or_insert(cause);
-            }
+            Err((error, message)) => self.note_failure(message.topic(), error, message.payload_len(), sent.origin),
         }
     }
 }
 
+/// The longest that a transaction may stay open. A killed process holds the readers of its topics back for so long.
+const TRANSACTION_TIMEOUT: &str = "15000";
+
+pub(super) type Client = ThreadedProducer<Context, NoCustomPartitioner>;
+
 pub struct Publisher {
-    producer: ThreadedProducer<Context, NoCustomPartitioner>,
+    producer: Client,
 }
 
 impl Publisher {
     /// # Errors
     /// [`Error::Client`] where the client's properties are not valid.
     pub fn new(config: &KafkaConfig, role: &'static str, max_bytes: usize, metrics: Arc<Metrics>) -> Result<Self, Error> {
+        Self::with_transactions(config, role, max_bytes, metrics, None)
+    }
+
+    /// As [`Self::new`], with a transactional id. Nothing may be sent outside a transaction then.
+    pub(super) fn with_transactions(
+        config: &KafkaConfig,
+        role: &'static str,
+        max_bytes: usize,
+        metrics: Arc<Metrics>,
+        transactional_id: Option<&str>,
+    ) -> Result<Self, Error> {
         let mut client = client_config(config);
+        if let Some(id) = transactional_id {
+            client.set("transactional.id", id);
+            if !config.properties.contains_key("transaction.timeout.ms") {
+                client.set("transaction.timeout.ms", TRANSACTION_TIMEOUT);
+            }
+        }
         let defaults = [("linger.ms", "5"), ("compression.type", "lz4"), ("partitioner", "murmur2_random")];
         for (key, value) in defaults.into_iter().filter(|(key, _)| !config.properties.contains_key(*key)) {
             client.set(key, value);
@@ -84,7 +132,7 @@ impl Publisher {
         if !config.properties.contains_key("message.max.bytes") {
             client.set("message.max.bytes", max_bytes.to_string());
         }
-        let context = Context { role, metrics, failed: AtomicU64::new(0), cause: Mutex::new(None) };
+        let context = Context { role, metrics, failed: AtomicU64::new(0), cause: Mutex::new(None), oversized: Mutex::new(None) };
         Ok(Self { producer: client.create_with_context(context)? })
     }
 
@@ -93,8 +141,9 @@ impl Publisher {
     /// # Errors
     /// [`Error::Publish`] where the client refuses the record or the queue stands still.
     pub fn send(&self, outgoing: Outgoing<'_>) -> Result<(), Error> {
-        let mut record: BaseRecord<'_, [u8], [u8], Delay> =
-            BaseRecord::with_opaque_to(outgoing.topic, Box::new(outgoing.delay_since)).payload(outgoing.payload);
+        let sent = Sent { delay_since: outgoing.delay_since, origin: outgoing.origin };
+        let mut record: BaseRecord<'_, [u8], [u8], Box<Sent>> =
+            BaseRecord::with_opaque_to(outgoing.topic, Box::new(sent)).payload(outgoing.payload);
         if let Some(key) = outgoing.key {
             record = record.key(key);
         }
@@ -118,7 +167,10 @@ impl Publisher {
                     std::thread::sleep(pause);
                     waited += pause;
                 }
-                Err((error, _)) => return Err(Error::Publish { lost: 1, cause: format!("{}: {error}", outgoing.topic) }),
+                Err((error, _)) => {
+                    self.producer.context().note_failure(outgoing.topic, &error, outgoing.payload.len(), outgoing.origin);
+                    return self.failure();
+                }
             }
         }
     }
@@ -126,15 +178,32 @@ impl Publisher {
     /// Waits until every queued record is acknowledged or has failed.
     ///
     /// # Errors
-    /// [`Error::Publish`] if any record since the last call failed, or some are still unanswered after `timeout`.
+    /// [`Error::OutputTooLarge`], [`Error::Denied`] or [`Error::Publish`] if any record since the last call failed, or
+    /// some are still unanswered after `timeout`.
     pub fn flush(&self, timeout: Duration) -> Result<(), Error> {
         let flushed = self.producer.flush(timeout);
+        self.failure()?;
+        flushed.map_err(|error| Error::Publish { lost: self.producer.in_flight_count() as u64, cause: error.to_string() })
+    }
+
+    /// # Errors
+    /// If a record has failed since the last call: [`Error::OutputTooLarge`], [`Error::Denied`] or [`Error::Publish`].
+    pub(super) fn failure(&self) -> Result<(), Error> {
         let context = self.producer.context();
         let lost = context.failed.swap(0, Ordering::SeqCst);
         let cause = context.cause.lock().expect("no holder of this lock panics").take();
-        if lost > 0 {
-            return Err(Error::Publish { lost, cause: cause.unwrap_or_default() });
+        let oversized = context.oversized.lock().expect("no holder of this lock panics").take();
+        if let Some(Oversized { topic, bytes, origin }) = oversized {
+            return Err(Error::OutputTooLarge { topic, bytes, origin });
         }
-        flushed.map_err(|error| Error::Publish { lost: self.producer.in_flight_count() as u64, cause: error.to_string() })
+        match cause {
+            Some((cause, Some(mend))) => Err(Error::Denied { cause, mend }),
+            Some((cause, None)) => Err(Error::Publish { lost, cause }),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.producer
     }
 }

@@ -14,8 +14,11 @@ use crate::news::EventTime;
 /// Calls `each` for every record of the partitions between their beginning (or the first record at `since`) and their
 /// present end. Gives how many there were.
 ///
+/// The present end is behind every record that was committed before the call, and such a record may stand behind one
+/// of another producer's open transaction: then it waits until that has ended.
+///
 /// # Errors
-/// [`Error::Client`] where the brokers fail, or give nothing for `patience`.
+/// [`Error::HangingTransaction`], or [`Error::Brokers`] where the brokers fail or give nothing for `patience`.
 pub fn read_all(
     config: &KafkaConfig,
     topic: &str,
@@ -24,20 +27,31 @@ pub fn read_all(
     patience: Duration,
     mut each: impl FnMut(i32, i64, &[u8]),
 ) -> Result<u64, Error> {
-    let mut client = client_config(config);
-    client
-        .set("group.id", format!("{}-reader", config.group))
-        .set("enable.auto.commit", "false")
-        .set("isolation.level", "read_committed")
-        .set("enable.partition.eof", "true")
-        .set("auto.offset.reset", "earliest");
-    let consumer: BaseConsumer<Quiet> = client.create_with_context(Quiet)?;
+    let client = |isolation: &str| -> Result<BaseConsumer<Quiet>, Error> {
+        let mut client = client_config(config);
+        client
+            .set("group.id", format!("{}-reader", config.group))
+            .set("enable.auto.commit", "false")
+            .set("isolation.level", isolation)
+            .set("enable.partition.eof", "true")
+            .set("auto.offset.reset", "earliest");
+        Ok(client.create_with_context(Quiet)?)
+    };
+    let (consumer, uncommitted) = (client("read_committed")?, client("read_uncommitted")?);
     let mut list = TopicPartitionList::new();
     let mut open = 0;
     for &partition in partitions {
-        let (low, high) = consumer.fetch_watermarks(topic, partition, patience)?;
-        if low < high {
-            list.add_partition_offset(topic, partition, since.map_or(Offset::Beginning, |since| Offset::Offset(since.0)))?;
+        let (low, end) = uncommitted.fetch_watermarks(topic, partition, patience)?;
+        let asked = Instant::now();
+        // To such a client the high watermark is where the first open transaction begins.
+        while consumer.fetch_watermarks(topic, partition, patience)?.1 < end {
+            if asked.elapsed() > patience {
+                return Err(Error::HangingTransaction { topic: topic.to_owned(), partition, waited: patience });
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        if low < end {
+            list.add_partition_offset(topic, partition, since.map_or(Offset::Beginning, |since| Offset::Offset(since.0.max(0))))?;
             open += 1;
         }
     }
@@ -64,7 +78,7 @@ pub fn read_all(
             }
             Some(Err(error)) if last_progress.elapsed() > patience => return Err(error.into()),
             None if last_progress.elapsed() > patience => {
-                return Err(Error::Client(format!("reading {topic} stood still for {patience:?}")));
+                return Err(Error::Brokers(format!("reading {topic} stood still for {patience:?}")));
             }
             Some(Err(_)) | None => {}
         }

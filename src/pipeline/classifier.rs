@@ -1,4 +1,4 @@
-//! The classifier's order of stages: decode ▶ mask ▶ batch and classify ▶ enrich ▶ publish ▶ commit.
+//! One generation of the classifier, and its order of stages: decode ▶ mask ▶ batch and classify ▶ enrich ▶ publish ▶ commit.
 //!
 //! Two threads: the intake decodes and hands slabs to the model, the publisher takes the results in the order of
 //! arrival. So an offset is finished when its slab is, and a commit needs no bookkeeping of holes.
@@ -14,12 +14,13 @@ use super::Error;
 use crate::classify::drift::{DriftMonitor, Reference};
 use crate::classify::{Classify, Ticket};
 use crate::config::{Config, DriftConfig};
-use crate::decode::{Rejection, decode};
+use crate::decode::{Reason, Rejection, decode};
 use crate::enrich::{Mentions, Watchlist, subjects};
 use crate::http::board::Board;
-use crate::kafka::consumer::{Committer, Offsets, Record, Source, SourceEvent};
-use crate::kafka::producer::{Outgoing, Publisher};
-use crate::kafka::topics::Partitions;
+use crate::kafka::consumer::{Offsets, Record, Source, SourceEvent};
+use crate::kafka::delivery::Delivery;
+use crate::kafka::producer::Outgoing;
+use crate::kafka::topics::{Partitions, max_record_bytes};
 use crate::metrics::Metrics;
 use crate::news::{
     Classification, EventTime, ItemObservation, NewsItem, Observation, RawPlace, SCHEMA_VERSION, Scored, WatermarkObservation,
@@ -30,16 +31,17 @@ use crate::window::PartitionClock;
 pub const ROLE: &str = "classifier";
 /// Slabs between intake and publisher: one being classified, one ready. More would only add delay and memory.
 const SLABS_IN_FLIGHT: usize = 2;
-/// How long a flush may take before its records count as lost; the client gives a record up after five minutes itself.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(330);
 
-/// What the role works with.
+/// What a generation of a role works with.
+#[derive(Clone)]
 pub struct Parts {
     pub config: Arc<Config>,
     pub watchlist: Arc<Watchlist>,
     pub metrics: Arc<Metrics>,
     pub board: Arc<Board>,
     pub partitions: Partitions,
+    /// Raw records whose outputs a topic did not take: they go to the dead letter topic.
+    pub unpublishable: Arc<BTreeSet<RawPlace>>,
 }
 
 /// A decoded record, or why it could not be.
@@ -65,13 +67,14 @@ enum Step {
 pub fn run(parts: Parts, classify: Arc<dyn Classify>, stop: CancellationToken) -> Result<(), Error> {
     let config = &parts.config.kafka;
     let source = Source::start(config, ROLE, &config.topics.raw, config.start, parts.metrics.clone(), stop.clone())?;
-    let max_bytes = crate::kafka::topics::max_record_bytes(&parts.config);
-    let publisher = Publisher::new(config, ROLE, max_bytes, parts.metrics.clone())?;
+    parts.metrics.records_in_flight.set(0);
+    let largest = max_record_bytes(&parts.config);
+    let delivery = Delivery::start(config, ROLE, largest, parts.metrics.clone(), source.committer())?;
     let stage = PublishStage {
-        committer: source.committer(),
-        publisher,
+        delivery,
         clocks: BTreeMap::new(),
         offsets: Offsets::new(),
+        finished: Offsets::new(),
         committed_at: Instant::now(),
         identity: classify.identity().clone(),
         drift: watch_drift(parts.config.drift, classify.drift_reference()),
@@ -82,9 +85,9 @@ pub fn run(parts: Parts, classify: Arc<dyn Classify>, stop: CancellationToken) -
         config: stage.parts.config.clone(),
         watchlist: stage.parts.watchlist.clone(),
         metrics: stage.parts.metrics.clone(),
+        unpublishable: stage.parts.unpublishable.clone(),
         classify,
         sender,
-        owned: BTreeSet::new(),
         slab: Vec::new(),
         ended: Vec::new(),
         stop: stop.clone(),
@@ -116,9 +119,9 @@ struct Intake {
     config: Arc<Config>,
     watchlist: Arc<Watchlist>,
     metrics: Arc<Metrics>,
+    unpublishable: Arc<BTreeSet<RawPlace>>,
     classify: Arc<dyn Classify>,
     sender: SyncSender<Step>,
-    owned: BTreeSet<i32>,
     slab: Vec<Record>,
     /// Partitions whose end was reached behind the slab.
     ended: Vec<i32>,
@@ -141,17 +144,14 @@ impl Intake {
                     }
                     self.ended.retain(|partition| !records.iter().any(|record| record.partition == *partition));
                     self.ended.extend(ended);
-                    // A record of a partition that was revoked in the same poll belongs to its next owner.
-                    let owned = &self.owned;
-                    self.slab.extend(records.into_iter().filter(|record| owned.contains(&record.partition)));
+                    self.slab.extend(records);
                     let full = self.slab.len() >= self.config.model.slab_texts;
                     !(full || self.slab.is_empty() || oldest.elapsed() >= linger) || self.flush()
                 }
                 Some(event) => {
-                    match &event {
-                        SourceEvent::Assigned(partitions) => self.owned.extend(partitions),
-                        SourceEvent::Revoked { partitions, .. } => self.owned.retain(|owned| !partitions.contains(owned)),
-                        _ => {}
+                    if let SourceEvent::Revoked { partitions, .. } = &event {
+                        // Not begun: left to the next owner.
+                        self.slab.retain(|record| !partitions.contains(&record.partition));
                     }
                     let last = matches!(event, SourceEvent::Stopped);
                     self.flush() && self.sender.send(Step::Event(event)).is_ok() && !last
@@ -177,6 +177,7 @@ impl Intake {
                     Decoded::Rejected { .. } => None,
                 })
                 .collect();
+            self.metrics.records_in_flight.add(decoded.len() as i64);
             let ticket = self.classify.submit(texts);
             if self.sender.send(Step::Slab { decoded, ticket }).is_err() {
                 return false;
@@ -187,14 +188,18 @@ impl Intake {
     }
 
     fn decode(&self, record: Record) -> Decoded {
-        match decode(&record.payload, record.time, &self.config.decode) {
+        let place = RawPlace { partition: record.partition, offset: record.offset };
+        let decoded = match self.unpublishable.contains(&place) {
+            true => Err(Rejection { reason: Reason::OutputTooLarge, detail: "an output of it is larger than its topic takes".into() }),
+            false => decode(&record.payload, record.time, &self.config.decode),
+        };
+        match decoded {
             Ok(mut item) => {
                 let mentions = self.watchlist.mentions(&item);
                 let masked = if self.config.privacy.mask { privacy::mask(&mut item) } else { BTreeMap::new() };
                 for (kind, count) in &masked {
                     self.metrics.masked.with_label_values(&[kind]).inc_by(u64::from(*count));
                 }
-                let place = RawPlace { partition: record.partition, offset: record.offset };
                 Decoded::Item { item: Box::new(item), masked, mentions, place, time: record.time }
             }
             Err(rejection) => Decoded::Rejected { record, rejection },
@@ -210,11 +215,12 @@ fn cut_title(title: &str) -> String {
 /// Publishes results in order of arrival, keeps the watermarks, commits.
 struct PublishStage {
     parts: Parts,
-    publisher: Publisher,
-    committer: Committer,
+    delivery: Delivery,
     clocks: BTreeMap<i32, PartitionClock>,
     /// Finished and not yet committed.
     offsets: Offsets,
+    /// The last that was finished of each partition.
+    finished: Offsets,
     committed_at: Instant,
     identity: crate::news::ModelIdentity,
     drift: Option<DriftMonitor>,
@@ -238,9 +244,13 @@ impl PublishStage {
                 Ok(Step::Event(SourceEvent::Assigned(partitions))) => {
                     let now = EventTime::now().0;
                     for partition in partitions {
-                        let committed = self.committer.committed(partition, self.parts.config.kafka.timeout.duration())?;
-                        let memory = committed.map(|(_, memory)| memory).unwrap_or_default();
-                        self.clocks.insert(partition, PartitionClock::resumed(&memory, now));
+                        if partition >= self.parts.partitions.raw {
+                            return Err(crate::kafka::Error::Repartitioned(self.parts.config.kafka.topics.raw.clone()).into());
+                        }
+                        let committed = self.delivery.committed(partition, self.parts.config.kafka.timeout.duration())?;
+                        let memory = committed.as_ref().map_or("", |(_, memory)| memory);
+                        self.clocks.insert(partition, PartitionClock::resumed(memory, now));
+                        self.finished.extend(committed.map(|committed| (partition, committed)));
                     }
                     self.parts.board.classifier_assigned();
                 }
@@ -251,10 +261,13 @@ impl PublishStage {
                     }
                     self.commit()?;
                     // What could not be committed now is the next owner's to read again; a later commit would set it back.
-                    self.offsets.retain(|partition, _| !partitions.contains(partition));
+                    for offsets in [&mut self.offsets, &mut self.finished] {
+                        offsets.retain(|partition, _| !partitions.contains(partition));
+                    }
                     self.clocks.retain(|partition, _| !partitions.contains(partition));
                     let _ = done.send(());
                 }
+                Ok(Step::Event(SourceEvent::Failed(error))) => return Err(error.into()),
                 Ok(Step::Event(SourceEvent::Stopped)) | Err(RecvTimeoutError::Disconnected) => {
                     self.release(|_| true)?;
                     self.commit()?;
@@ -271,6 +284,8 @@ impl PublishStage {
 
     fn publish(&mut self, decoded: Vec<Decoded>, ticket: Ticket) -> Result<(), Error> {
         let mut results = ticket.wait()?.into_iter();
+        self.parts.metrics.records.with_label_values(&[ROLE]).inc_by(decoded.len() as u64);
+        self.parts.metrics.records_in_flight.sub(decoded.len() as i64);
         let now = EventTime::now();
         for decoded in decoded {
             let (place, event_time, time) = match &decoded {
@@ -287,7 +302,7 @@ impl PublishStage {
                 }
                 Decoded::Rejected { record, rejection } => {
                     super::publish_dead(
-                        &self.publisher,
+                        &self.delivery,
                         &self.parts.config.kafka.topics,
                         &self.parts.config.kafka.topics.raw,
                         &record,
@@ -299,7 +314,9 @@ impl PublishStage {
             }
             if let Some(clock) = self.clocks.get_mut(&place.partition) {
                 clock.record(event_time, time, now.0);
-                self.offsets.insert(place.partition, (place.offset + 1, clock.memory()));
+                let finished = (place.offset + 1, clock.memory());
+                self.finished.insert(place.partition, finished.clone());
+                self.offsets.insert(place.partition, finished);
             }
         }
         if let Some(drift) = &self.drift {
@@ -341,11 +358,12 @@ impl PublishStage {
             let payload = super::to_json(&observation);
             let key = Some(subject.as_str().as_bytes());
             // The raw record's timestamp travels on, so that every later stage can tell its delay.
-            self.publisher.send(Outgoing {
+            self.delivery.send(Outgoing {
                 topic: &topics.observations,
                 key,
                 payload: &payload,
                 time: Some(time),
+                origin: Some(place),
                 ..Outgoing::default()
             })?;
         }
@@ -378,12 +396,13 @@ impl PublishStage {
             scored_at: now,
         };
         let payload = super::to_json(&scored);
-        self.publisher.send(Outgoing {
+        self.delivery.send(Outgoing {
             topic: &topics.scored,
             key: Some(scored.id.as_bytes()),
             payload: &payload,
             time: Some(time),
             delay_since: Some(("scored", time)),
+            origin: Some(place),
             ..Outgoing::default()
         })?;
         Ok(())
@@ -398,17 +417,22 @@ impl PublishStage {
     }
 
     /// Says of partitions that are given up that event time must wait for their next owner.
-    fn release(&self, given_up: impl Fn(i32) -> bool) -> Result<(), Error> {
+    fn release(&mut self, given_up: impl Fn(i32) -> bool) -> Result<(), Error> {
         let clocks = self.clocks.iter().filter(|(partition, _)| given_up(**partition));
-        self.publish_watermarks(clocks.filter_map(|(&partition, clock)| clock.release(partition, self.parts.partitions.raw)).collect())
+        let records = clocks.filter_map(|(&partition, clock)| clock.release(partition, self.parts.partitions.raw)).collect();
+        self.publish_watermarks(records)
     }
 
-    fn publish_watermarks(&self, records: Vec<WatermarkObservation>) -> Result<(), Error> {
+    fn publish_watermarks(&mut self, records: Vec<WatermarkObservation>) -> Result<(), Error> {
         for record in records {
+            // With its offset in the transaction, whoever does not own the partition any more cannot speak for it.
+            if let Some(finished) = self.finished.get(&record.raw_partition) {
+                self.offsets.entry(record.raw_partition).or_insert_with(|| finished.clone());
+            }
             let key = format!("watermark:{}", record.raw_partition);
             let payload = super::to_json(&Observation::Watermark(record));
             for target in 0..self.parts.partitions.observations {
-                self.publisher.send(Outgoing {
+                self.delivery.send(Outgoing {
                     topic: &self.parts.config.kafka.topics.observations,
                     partition: Some(target),
                     key: Some(key.as_bytes()),
@@ -422,8 +446,7 @@ impl PublishStage {
 
     fn commit(&mut self) -> Result<(), Error> {
         self.committed_at = Instant::now();
-        self.publisher.flush(FLUSH_TIMEOUT)?;
-        super::commit(&self.committer, &mut self.offsets, ROLE, &self.parts);
+        super::commit(&self.delivery, &mut self.offsets, ROLE, &self.parts)?;
         Ok(())
     }
 }

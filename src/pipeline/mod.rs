@@ -7,7 +7,7 @@ pub mod partition;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -18,9 +18,14 @@ use crate::decode::Rejection;
 use crate::enrich::Watchlist;
 use crate::http::board::Board;
 use crate::kafka;
-use crate::kafka::consumer::{Committer, Offsets, Record};
-use crate::kafka::producer::{Outgoing, Publisher};
+use crate::kafka::consumer::{Offsets, Record};
+use crate::kafka::delivery::Delivery;
+use crate::kafka::producer::Outgoing;
 use crate::metrics::Metrics;
+
+/// Between two generations of a role; doubled each time, up to the longest.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// What ends a role, and with it the process.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +61,14 @@ impl Roles {
         }
     }
 
+    pub fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Classifier => &[classifier::ROLE],
+            Self::Monitor => &[monitor::ROLE],
+            Self::Both => &[classifier::ROLE, monitor::ROLE],
+        }
+    }
+
     pub fn classifies(self) -> bool {
         self != Self::Monitor
     }
@@ -86,15 +99,15 @@ pub fn start(
     roles: Roles,
     stop: CancellationToken,
 ) -> Result<Running, Error> {
-    let partitions = kafka::topics::check(&config.kafka)?;
-    let (sender, results) = channel();
-    let parts = || classifier::Parts {
+    let parts = classifier::Parts {
+        partitions: kafka::topics::check(&config.kafka)?,
         config: config.clone(),
-        watchlist: watchlist.clone(),
-        metrics: metrics.clone(),
-        board: board.clone(),
-        partitions,
+        watchlist,
+        metrics,
+        board,
+        unpublishable: Arc::default(),
     };
+    let (sender, results) = channel();
     let mut open = 0;
     let mut spawn = |role: &'static str, body: Box<dyn FnOnce() -> Result<(), Error> + Send>| {
         let (sender, stop) = (sender.clone(), stop.clone());
@@ -108,14 +121,66 @@ pub fn start(
         thread.map(drop).map_err(|error| Error::Kafka(kafka::Error::Client(format!("a thread cannot be started: {error}"))))
     };
     if let Some(classify) = classify.filter(|_| roles.classifies()) {
-        let (parts, stop) = (parts(), stop.clone());
-        spawn(classifier::ROLE, Box::new(move || classifier::run(parts, classify, stop)))?;
+        let (parts, stop) = (parts.clone(), stop.clone());
+        let generation = move |parts, stop| classifier::run(parts, classify.clone(), stop);
+        spawn(classifier::ROLE, Box::new(move || generations(classifier::ROLE, parts, &stop, generation)))?;
     }
     if roles.monitors() {
-        let (parts, stop) = (parts(), stop.clone());
-        spawn(monitor::ROLE, Box::new(move || monitor::run(parts, stop)))?;
+        let stop = stop.clone();
+        spawn(monitor::ROLE, Box::new(move || generations(monitor::ROLE, parts, &stop, monitor::run)))?;
     }
     Ok(Running { results, open, stop, deadline: config.shutdown.deadline })
+}
+
+/// Runs a role in generations: a failure that may pass ends one, with all its state, and the next joins the group anew
+/// and goes on from what is committed.
+fn generations(
+    role: &'static str,
+    mut parts: classifier::Parts,
+    stop: &CancellationToken,
+    generation: impl Fn(classifier::Parts, CancellationToken) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut pause = SHORTEST_PAUSE;
+    loop {
+        let began = Instant::now();
+        let error = match generation(parts.clone(), stop.child_token()) {
+            Err(Error::Kafka(error)) if error.is_passing() && !stop.is_cancelled() => error,
+            ended => return ended,
+        };
+        if began.elapsed() > LONGEST_PAUSE * 2 {
+            pause = SHORTEST_PAUSE;
+        }
+        match &error {
+            // Another process has this one's name: to begin anew would fence that one.
+            kafka::Error::Fenced { .. } if !parts.config.kafka.instance.is_empty() => return Err(error.into()),
+            kafka::Error::OutputTooLarge { origin, .. } => {
+                let mut unpublishable = (*parts.unpublishable).clone();
+                if !origin.is_some_and(|origin| unpublishable.insert(origin)) {
+                    // An alert or a pane, or a dead letter: there is nowhere else to put it.
+                    return Err(error.into());
+                }
+                parts.unpublishable = Arc::new(unpublishable);
+            }
+            _ => {}
+        }
+        parts.metrics.generations.with_label_values(&[role]).inc();
+        parts.board.generation_ended(role, format!("{role}: {error}"));
+        tracing::warn!(role, %error, ?pause, "begins anew, from what is committed");
+        wait(stop, pause);
+        pause = (pause * 2).min(LONGEST_PAUSE);
+        match kafka::topics::check(&parts.config.kafka) {
+            Ok(partitions) => parts.partitions = partitions,
+            Err(error) if error.is_passing() => tracing::warn!(role, %error, "the brokers do not answer"),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn wait(stop: &CancellationToken, pause: Duration) {
+    let until = Instant::now() + pause;
+    while !stop.is_cancelled() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 impl Running {
@@ -153,13 +218,7 @@ fn to_json(value: &impl Serialize) -> Vec<u8> {
 }
 
 /// Sends a record that cannot be processed whole to the dead letter topic, with the reason in its headers.
-fn publish_dead(
-    publisher: &Publisher,
-    topics: &TopicNames,
-    from: &str,
-    record: &Record,
-    rejection: &Rejection,
-) -> Result<(), kafka::Error> {
+fn publish_dead(delivery: &Delivery, topics: &TopicNames, from: &str, record: &Record, rejection: &Rejection) -> Result<(), kafka::Error> {
     tracing::warn!(
         kafka_topic = from,
         partition = record.partition,
@@ -168,7 +227,7 @@ fn publish_dead(
         detail = rejection.detail,
         "record rejected, sent to the dead letter topic"
     );
-    publisher.send(Outgoing {
+    delivery.send(Outgoing {
         topic: &topics.dead,
         key: record.key.as_deref(),
         payload: &record.payload,
@@ -184,23 +243,29 @@ fn publish_dead(
     })
 }
 
-/// Commits what is finished. A failed commit costs only a repetition: the offsets stay and go with the next one.
-fn commit(committer: &Committer, offsets: &mut Offsets, role: &'static str, parts: &classifier::Parts) -> bool {
-    if offsets.is_empty() {
-        return true;
-    }
-    match committer.commit(offsets) {
-        Ok(()) => {
-            parts.metrics.commits.with_label_values(&[role, "ok"]).inc();
-            parts.board.trouble(role, None);
-            offsets.clear();
-            true
+/// Commits what is finished; true when the offsets are stored. Without transactions an offset that could not be stored
+/// costs only a repetition: it stays, and goes with the next commit.
+///
+/// # Errors
+/// Those that end the generation.
+fn commit(delivery: &Delivery, offsets: &mut Offsets, role: &'static str, parts: &classifier::Parts) -> Result<bool, kafka::Error> {
+    let committed = delivery.commit(offsets);
+    let count = |outcome| parts.metrics.commits.with_label_values(&[role, outcome]).inc();
+    match committed {
+        Ok(false) => return Ok(true),
+        Ok(true) => count("ok"),
+        Err(kafka::Error::Commit(cause)) => {
+            count("error");
+            tracing::warn!(role, cause, "commit failed; it is tried again with the next one");
+            parts.board.trouble(role, Some(format!("{role}: offsets cannot be committed: {cause}")));
+            return Ok(false);
         }
         Err(error) => {
-            parts.metrics.commits.with_label_values(&[role, "error"]).inc();
-            parts.board.trouble(role, Some(format!("{role}: offsets cannot be committed: {error}")));
-            tracing::warn!(role, %error, "commit failed; it is tried again with the next one");
-            false
+            count("error");
+            return Err(error);
         }
     }
+    parts.board.trouble(role, None);
+    offsets.clear();
+    Ok(true)
 }

@@ -1,4 +1,4 @@
-//! The monitor's shell: observations in, panes and alerts out, offsets with checkpoints committed.
+//! One generation of the monitor's shell: observations in, panes and alerts out, offsets with checkpoints committed.
 //!
 //! What is computed lives in [`super::partition`]; here is reading, restoring, publishing.
 
@@ -13,22 +13,21 @@ use super::partition::{Checkpoint, Counted, Output, PartitionMonitor};
 use crate::config::Start;
 use crate::decode::{Reason, Rejection};
 use crate::detect::AlertRecord;
-use crate::kafka::consumer::{Committer, Offsets, Record, Source, SourceEvent};
-use crate::kafka::producer::{Outgoing, Publisher};
+use crate::kafka::consumer::{Offsets, Record, Source, SourceEvent};
+use crate::kafka::delivery::Delivery;
+use crate::kafka::producer::Outgoing;
 use crate::kafka::reader::read_all;
-use crate::kafka::topics::partition_count;
+use crate::kafka::topics::{max_record_bytes, partition_count};
 use crate::news::{EventTime, Observation};
 use crate::window::PaneRecord;
 
 pub const ROLE: &str = "monitor";
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(330);
 /// How long the brokers may be silent during a restore.
 const RESTORE_PATIENCE: Duration = Duration::from_secs(60);
 
 struct Monitor {
     parts: Parts,
-    publisher: Publisher,
-    committer: Committer,
+    delivery: Delivery,
     partitions: BTreeMap<i32, PartitionMonitor>,
     committed: BTreeMap<i32, (i64, Checkpoint)>,
     committed_at: Instant,
@@ -42,10 +41,9 @@ pub fn run(parts: Parts, stop: CancellationToken) -> Result<(), Error> {
     let config = &parts.config.kafka;
     // A new group reads the whole log: which alerts there are must not depend on when it was started.
     let source = Source::start(config, ROLE, &config.topics.observations, Start::Earliest, parts.metrics.clone(), stop)?;
-    let publisher = Publisher::new(config, ROLE, crate::kafka::topics::max_record_bytes(&parts.config), parts.metrics.clone())?;
+    let largest = max_record_bytes(&parts.config);
     let mut monitor = Monitor {
-        committer: source.committer(),
-        publisher,
+        delivery: Delivery::start(config, ROLE, largest, parts.metrics.clone(), source.committer())?,
         partitions: BTreeMap::new(),
         committed: BTreeMap::new(),
         committed_at: Instant::now(),
@@ -55,29 +53,28 @@ pub fn run(parts: Parts, stop: CancellationToken) -> Result<(), Error> {
     loop {
         match source.next(interval) {
             Some(SourceEvent::Batch { records, .. }) => {
+                monitor.parts.metrics.records.with_label_values(&[ROLE]).inc_by(records.len() as u64);
                 for record in records {
                     monitor.observe(&record)?;
                 }
             }
             Some(SourceEvent::Assigned(partitions)) => {
-                monitor.parts.board.monitor_restoring(&partitions);
-                for &partition in &partitions {
-                    monitor.restore(partition)?;
+                if partitions.iter().any(|&partition| partition >= monitor.parts.partitions.observations) {
+                    return Err(crate::kafka::Error::Repartitioned(monitor.parts.config.kafka.topics.observations.clone()).into());
                 }
+                monitor.parts.board.monitor_restoring(&partitions);
+                monitor.restore(&partitions)?;
                 monitor.parts.board.monitor_restored(&partitions);
             }
             Some(SourceEvent::Revoked { partitions, lost, done }) => {
-                monitor.publisher.flush(FLUSH_TIMEOUT)?;
-                if !lost {
-                    monitor.commit()?;
+                if lost {
+                    monitor.forget(&partitions);
                 }
-                for partition in &partitions {
-                    monitor.partitions.remove(partition);
-                    monitor.committed.remove(partition);
-                }
-                monitor.parts.board.monitor_revoked(&partitions);
+                monitor.commit()?;
+                monitor.forget(&partitions);
                 let _ = done.send(());
             }
+            Some(SourceEvent::Failed(error)) => return Err(error.into()),
             Some(SourceEvent::Stopped) => {
                 monitor.commit()?;
                 tracing::info!(role = ROLE, "drained and committed");
@@ -92,6 +89,12 @@ pub fn run(parts: Parts, stop: CancellationToken) -> Result<(), Error> {
 }
 
 impl Monitor {
+    fn forget(&mut self, partitions: &[i32]) {
+        self.partitions.retain(|partition, _| !partitions.contains(partition));
+        self.committed.retain(|partition, _| !partitions.contains(partition));
+        self.parts.board.monitor_revoked(partitions);
+    }
+
     fn observe(&mut self, record: &Record) -> Result<(), Error> {
         // A record of a partition that was revoked in the same poll belongs to its next owner.
         let Some(partition) = self.partitions.get_mut(&record.partition) else { return Ok(()) };
@@ -101,7 +104,7 @@ impl Monitor {
                 let detail = format!("not an observation: line {}, column {}", error.line(), error.column());
                 let rejection = Rejection { reason: Reason::InvalidJson, detail };
                 let topics = &self.parts.config.kafka.topics;
-                super::publish_dead(&self.publisher, topics, &topics.observations, record, &rejection)?;
+                super::publish_dead(&self.delivery, topics, &topics.observations, record, &rejection)?;
                 self.parts.metrics.dead_letters.with_label_values(&[rejection.reason.as_str()]).inc();
                 return Ok(());
             }
@@ -134,7 +137,7 @@ impl Monitor {
             match output {
                 Output::Pane(pane) => {
                     let payload = super::to_json(&pane);
-                    self.publisher.send(Outgoing {
+                    self.delivery.send(Outgoing {
                         topic: &topics.windows,
                         // Beside the observations of the same partition: a restart reads back just its own.
                         partition: Some(record.partition),
@@ -146,7 +149,7 @@ impl Monitor {
                 }
                 Output::Alert(alert) => {
                     let payload = super::to_json(&alert);
-                    self.publisher.send(Outgoing {
+                    self.delivery.send(Outgoing {
                         topic: &topics.alerts,
                         key: Some(alert.id.as_bytes()),
                         payload: &payload,
@@ -166,67 +169,78 @@ impl Monitor {
         Ok(())
     }
 
-    /// Reads back what was published for a partition: promise 3, outputs are the state.
-    fn restore(&mut self, partition: i32) -> Result<(), Error> {
+    /// Reads back what was published for these partitions: promise 3, outputs are the state.
+    fn restore(&mut self, partitions: &[i32]) -> Result<(), Error> {
         let started = Instant::now();
-        let config = &self.parts.config;
-        let committed = self.committer.committed(partition, config.kafka.timeout.duration())?;
-        let (offset, checkpoint) = match committed {
-            None => {
-                let fresh = PartitionMonitor::new(config.clone(), self.parts.watchlist.clone(), 0);
-                self.partitions.insert(partition, fresh);
-                return Ok(());
+        let config = self.parts.config.clone();
+        let mut checkpoints: BTreeMap<i32, (i64, Checkpoint)> = BTreeMap::new();
+        for &partition in partitions {
+            match self.delivery.committed(partition, config.kafka.timeout.duration())? {
+                None => {
+                    let fresh = PartitionMonitor::new(config.clone(), self.parts.watchlist.clone(), 0);
+                    self.partitions.insert(partition, fresh);
+                }
+                Some((offset, metadata)) => {
+                    let group = || format!("{}-{ROLE}", config.kafka.group);
+                    let checkpoint = serde_json::from_str(&metadata).map_err(|_| Error::Checkpoint { partition, group: group() })?;
+                    checkpoints.insert(partition, (offset, checkpoint));
+                }
             }
-            Some((offset, metadata)) => match serde_json::from_str::<Checkpoint>(&metadata) {
-                Ok(checkpoint) => (offset, checkpoint),
-                Err(_) => return Err(Error::Checkpoint { partition, group: format!("{}-{ROLE}", config.kafka.group) }),
-            },
-        };
-        let since = checkpoint.closed_until.plus(-PartitionMonitor::restore_horizon_ms(config));
-        let mut panes: BTreeMap<(EventTime, String), PaneRecord> = BTreeMap::new();
-        let topics = &config.kafka.topics;
-        read_all(&config.kafka, &topics.windows, &[partition], Some(since), RESTORE_PATIENCE, |_, _, payload| {
+        }
+        let horizon = PartitionMonitor::restore_horizon_ms(&config);
+        let sinces: BTreeMap<i32, EventTime> =
+            checkpoints.iter().map(|(&partition, (_, checkpoint))| (partition, checkpoint.closed_until.plus(-horizon))).collect();
+        let Some(&since) = sinces.values().min() else { return Ok(()) };
+        let mut panes: BTreeMap<i32, BTreeMap<(EventTime, String), PaneRecord>> = BTreeMap::new();
+        let (topics, read): (_, Vec<i32>) = (&config.kafka.topics, checkpoints.keys().copied().collect());
+        read_all(&config.kafka, &topics.windows, &read, Some(since), RESTORE_PATIENCE, |partition, _, payload| {
             if let Ok(pane) = serde_json::from_slice::<PaneRecord>(payload)
-                && pane.pane_start >= since
+                && pane.pane_start >= sinces[&partition]
             {
                 // A pane published again overwrites itself.
-                panes.insert((pane.pane_start, pane.subject.0.clone()), pane);
+                panes.entry(partition).or_default().insert((pane.pane_start, pane.subject.0.clone()), pane);
             }
         })?;
-        let panes: Vec<PaneRecord> = panes.into_values().collect();
-        let alerts = self.published_alerts(&panes)?;
-        let monitor = PartitionMonitor::restore(config.clone(), self.parts.watchlist.clone(), &checkpoint, &panes, &alerts, offset);
-        self.partitions.insert(partition, monitor);
-        let seconds = started.elapsed().as_secs_f64();
-        self.parts.metrics.restored_panes.inc_by(panes.len() as u64);
-        self.parts.metrics.restore_duration.set(seconds);
-        for alert in alerts {
-            self.parts.board.alert(alert);
+        let owners = panes.iter().flat_map(|(&partition, panes)| panes.keys().map(move |(_, subject)| (subject.as_str(), partition)));
+        let mut alerts = self.published_alerts(&owners.collect())?;
+        for (partition, (offset, checkpoint)) in checkpoints {
+            let panes: Vec<PaneRecord> = panes.remove(&partition).unwrap_or_default().into_values().collect();
+            let alerts = alerts.remove(&partition).unwrap_or_default();
+            let restored = PartitionMonitor::restore(config.clone(), self.parts.watchlist.clone(), &checkpoint, &panes, &alerts, offset);
+            self.partitions.insert(partition, restored);
+            self.parts.metrics.restored_panes.inc_by(panes.len() as u64);
+            let (panes, seconds) = (panes.len(), started.elapsed().as_secs_f64());
+            tracing::info!(partition, panes, replay_from = offset, until = %checkpoint.closed_until, seconds, "state restored");
+            for alert in alerts {
+                self.parts.board.alert(alert);
+            }
         }
-        tracing::info!(partition, panes = panes.len(), replay_from = offset, until = %checkpoint.closed_until, seconds, "state restored");
+        self.parts.metrics.restore_duration.set(started.elapsed().as_secs_f64());
         Ok(())
     }
 
-    /// Transitions of this partition's subjects, in the order of their publication.
-    fn published_alerts(&self, panes: &[PaneRecord]) -> Result<Vec<AlertRecord>, Error> {
+    /// Transitions of these subjects by their partition, in the order of their publication.
+    fn published_alerts(&self, owners: &BTreeMap<&str, i32>) -> Result<BTreeMap<i32, Vec<AlertRecord>>, Error> {
         let config = &self.parts.config.kafka;
-        let own: std::collections::BTreeSet<&str> = panes.iter().map(|pane| pane.subject.as_str()).collect();
         let count = partition_count(config, &config.topics.alerts)?;
-        let mut alerts: BTreeMap<(EventTime, String, u32), AlertRecord> = BTreeMap::new();
+        let mut alerts: BTreeMap<(EventTime, String, u32), (i32, AlertRecord)> = BTreeMap::new();
         let all: Vec<i32> = (0..count).collect();
         read_all(config, &config.topics.alerts, &all, None, RESTORE_PATIENCE, |_, _, payload| {
             if let Ok(alert) = serde_json::from_slice::<AlertRecord>(payload)
-                && own.contains(alert.subject.as_str())
+                && let Some(&partition) = owners.get(alert.subject.as_str())
             {
-                alerts.insert((alert.at, alert.id.clone(), alert.sequence), alert);
+                alerts.insert((alert.at, alert.id.clone(), alert.sequence), (partition, alert));
             }
         })?;
-        Ok(alerts.into_values().collect())
+        let mut by_partition: BTreeMap<i32, Vec<AlertRecord>> = BTreeMap::new();
+        for (partition, alert) in alerts.into_values() {
+            by_partition.entry(partition).or_default().push(alert);
+        }
+        Ok(by_partition)
     }
 
     fn commit(&mut self) -> Result<(), Error> {
         self.committed_at = Instant::now();
-        self.publisher.flush(FLUSH_TIMEOUT)?;
         let mut offsets = Offsets::new();
         let mut moved = BTreeMap::new();
         for (&partition, monitor) in &self.partitions {
@@ -237,7 +251,7 @@ impl Monitor {
                 moved.insert(partition, checkpoint);
             }
         }
-        if super::commit(&self.committer, &mut offsets, ROLE, &self.parts) {
+        if super::commit(&self.delivery, &mut offsets, ROLE, &self.parts)? {
             self.committed.extend(moved);
         }
         Ok(())

@@ -43,12 +43,13 @@ pub fn free_port() -> u16 {
 pub struct Broker {
     folder: tempfile::TempDir,
     port: u16,
+    controller_port: u16,
 }
 
 impl Broker {
     pub fn start() -> Self {
-        let broker = Self { folder: tempfile::tempdir().unwrap(), port: free_port() };
-        broker.command("start", &[&broker.port.to_string(), &free_port().to_string()]);
+        let broker = Self { folder: tempfile::tempdir().unwrap(), port: free_port(), controller_port: free_port() };
+        broker.restart();
         broker
     }
 
@@ -71,6 +72,24 @@ impl Broker {
 
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// As an operator would.
+    pub fn stop(&self) {
+        self.command("stop", &[]);
+    }
+
+    /// The same node again, with its data.
+    pub fn restart(&self) {
+        self.command("start", &[&self.port.to_string(), &self.controller_port.to_string()]);
+    }
+
+    /// One of Kafka's own tools.
+    pub fn tool(&self, arguments: &[&str]) -> String {
+        let output = Command::new(root().join("tests/kafka/broker")).arg("tool").args(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{arguments:?}:\n{said}{}", String::from_utf8_lossy(&output.stderr));
+        said
     }
 }
 
@@ -262,10 +281,16 @@ pub fn read_topic(brokers: &str, topic: &str) -> Vec<Read1> {
 
 /// Sends records in order and waits for their acknowledgement: (partition or by key, key, payload).
 pub fn produce(brokers: &str, topic: &str, records: &[(Option<i32>, Option<String>, Vec<u8>)]) {
+    produce_batches_of(10_000, brokers, topic, records);
+}
+
+/// As [`produce`], with at most so many records in one batch.
+pub fn produce_batches_of(most: usize, brokers: &str, topic: &str, records: &[(Option<i32>, Option<String>, Vec<u8>)]) {
     let producer: ThreadedProducer<rdkafka::producer::DefaultProducerContext> = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("enable.idempotence", "true")
         .set("message.max.bytes", "4000000")
+        .set("batch.num.messages", most.to_string())
         .create()
         .unwrap();
     for (partition, key, payload) in records {

@@ -1,0 +1,172 @@
+//! Outputs, and the offsets of what they came from, stored together: in one transaction (KIP-98, KIP-447), or on brokers
+//! without transactions one after the other, at least once.
+//!
+//! Blocking, for the thread that knows what is finished. Any error leaves the delivery unusable: drop it, which aborts
+//! what was begun, and go on from what is committed.
+
+use std::cell::Cell;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::producer::Producer;
+
+use super::Error;
+use super::consumer::{Committer, Offsets};
+use super::producer::{Client, Outgoing, Publisher};
+use crate::config::KafkaConfig;
+use crate::metrics::Metrics;
+
+/// How long a flush may take before its records count as lost; the client gives a record up after five minutes itself.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(330);
+/// How long one transactional call is tried again. The client gives up earlier, when transaction.timeout.ms has passed.
+const TRANSACTION_PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Delivery {
+    publisher: Publisher,
+    committer: Committer,
+    /// `None`: without transactions.
+    transactional_id: Option<String>,
+    open: Cell<bool>,
+}
+
+impl Delivery {
+    /// With transactions it waits until those of a predecessor with the same id are ended.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] where the user may not use the transactional id; [`Error::Client`] where properties are not
+    /// valid; [`Error::Aborted`] where no transaction coordinator answers.
+    pub fn start(
+        config: &KafkaConfig,
+        role: &'static str,
+        max_bytes: usize,
+        metrics: Arc<Metrics>,
+        committer: Committer,
+    ) -> Result<Self, Error> {
+        let transactional_id = config.transactions.then(|| transactional_id(config, role));
+        let publisher = Publisher::with_transactions(config, role, max_bytes, metrics, transactional_id.as_deref())?;
+        let delivery = Self { publisher, committer, transactional_id, open: Cell::new(false) };
+        if delivery.transactional_id.is_some() {
+            delivery.transact("starting transactions", |producer| producer.init_transactions(Duration::from_secs(10)))?;
+        }
+        Ok(delivery)
+    }
+
+    /// Queues a record, in the transaction that is open or a new one.
+    ///
+    /// # Errors
+    /// As [`Publisher::send`], and where no transaction can be begun.
+    pub fn send(&self, outgoing: Outgoing<'_>) -> Result<(), Error> {
+        self.begin()?;
+        self.publisher.send(outgoing)
+    }
+
+    fn begin(&self) -> Result<(), Error> {
+        if self.transactional_id.is_some() && !self.open.get() {
+            self.transact("beginning a transaction", |producer| producer.begin_transaction())?;
+            self.open.set(true);
+        }
+        Ok(())
+    }
+
+    /// Publishes what was sent and stores `offsets`. With transactions a `read_committed` reader sees both or neither.
+    /// Gives whether there was anything to do.
+    ///
+    /// # Errors
+    /// [`Error::Commit`] where, without transactions, only the offsets could not be stored: they may go with the next
+    /// commit. All others end the delivery.
+    pub fn commit(&self, offsets: &Offsets) -> Result<bool, Error> {
+        let Some(id) = &self.transactional_id else {
+            self.publisher.flush(FLUSH_TIMEOUT)?;
+            if !offsets.is_empty() {
+                self.committer.commit(offsets).map_err(|error| Error::Commit(error.to_string()))?;
+            }
+            return Ok(!offsets.is_empty());
+        };
+        if offsets.is_empty() && !self.open.get() {
+            return Ok(false);
+        }
+        self.begin()?;
+        // Held until the transaction is over: partitions cannot pass to another member between check and commit.
+        let _held = self.committer.hold(offsets)?;
+        if !offsets.is_empty() {
+            let list = self.committer.list(offsets)?;
+            let member = self.committer.group_metadata().ok_or_else(|| Error::Client("the consumer has no group".into()))?;
+            self.transact("adding offsets to the transaction", |producer| {
+                producer.send_offsets_to_transaction(&list, &member, Duration::from_secs(10))
+            })?;
+        }
+        self.transact("committing the transaction", |producer| producer.commit_transaction(Duration::from_secs(10)))?;
+        self.open.set(false);
+        tracing::trace!(id, partitions = offsets.len(), "transaction committed");
+        Ok(true)
+    }
+
+    /// The offset and metadata that are committed for a partition.
+    ///
+    /// # Errors
+    /// [`Error::Brokers`] where they do not say.
+    pub fn committed(&self, partition: i32, timeout: Duration) -> Result<Option<(i64, String)>, Error> {
+        self.committer.committed(partition, timeout)
+    }
+
+    /// One transactional call: tried again while the client says that this may help.
+    fn transact(&self, what: &str, call: impl Fn(&Client) -> KafkaResult<()>) -> Result<(), Error> {
+        let started = Instant::now();
+        loop {
+            let Err(error) = call(self.publisher.client()) else { return Ok(()) };
+            let cause = format!("{what}: {error}");
+            let KafkaError::Transaction(told) = &error else { return Err(Error::Aborted(cause)) };
+            if told.is_retriable() && started.elapsed() < TRANSACTION_PATIENCE {
+                tracing::warn!(%error, what, "a transaction waits for the brokers");
+                std::thread::sleep(Duration::from_millis(100));
+                continue;
+            }
+            // Why records failed says more than that the transaction did.
+            match self.publisher.failure() {
+                Err(Error::Publish { lost, cause }) => tracing::warn!(lost, cause, "records were not delivered"),
+                Err(telling) => return Err(telling),
+                Ok(()) => {}
+            }
+            let code = match self.publisher.client().client().fatal_error() {
+                Some((code, _)) if told.is_fatal() => code,
+                _ => told.code(),
+            };
+            return Err(match (super::mend(code), code) {
+                (Some(mend), _) => Error::Denied { cause, mend },
+                (
+                    None,
+                    RDKafkaErrorCode::Fenced
+                    | RDKafkaErrorCode::ProducerFenced
+                    | RDKafkaErrorCode::InvalidProducerEpoch
+                    | RDKafkaErrorCode::FencedInstanceId,
+                ) => Error::Fenced { id: self.transactional_id.clone().unwrap_or_default(), cause },
+                _ => Error::Aborted(cause),
+            });
+        }
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        // Otherwise readers of these topics would wait for the transaction's timeout. A fenced producer cannot, and
+        // need not: the coordinator has ended its transaction.
+        if self.open.get()
+            && let Err(error) = self.publisher.client().abort_transaction(Duration::from_secs(10))
+        {
+            tracing::info!(%error, "the open transaction is left to the coordinator");
+        }
+    }
+}
+
+/// By default a name of this generation's own: whose transactions were left open are ended by their timeout.
+fn transactional_id(config: &KafkaConfig, role: &str) -> String {
+    match config.instance.as_str() {
+        "" => {
+            let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
+            format!("{}-{role}-{random:016x}", config.group)
+        }
+        instance => format!("{}-{role}-{instance}", config.group),
+    }
+}
