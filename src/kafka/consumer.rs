@@ -29,6 +29,10 @@ use crate::news::EventTime;
 const BATCH_RECORDS: usize = 128;
 const BATCH_BYTES: usize = 4 << 20;
 const CHANNEL_EVENTS: usize = 4;
+/// What may wait for room in the channel before partitions are paused. Pausing throws away what the client has fetched, so
+/// it is for a reader that is too slow, not for one that is busy for a moment, with a commit for example.
+const WAITING_RECORDS: usize = 4096;
+const WAITING_BYTES: usize = 16 << 20;
 /// How long a revocation may wait for the reader to finish; well below `max.poll.interval.ms`.
 const REVOKE_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -144,13 +148,18 @@ impl ConsumerContext for Context {
         }
         let (done, finished) = sync_channel(1);
         let mut waiting = self.waiting.lock().expect("no holder of this lock panics");
-        waiting.push_back(SourceEvent::Revoked { partitions: partitions.clone(), lost, done });
-        for event in waiting.drain(..) {
+        // Ahead of the records that wait: those of other partitions need not be finished for it, and those of these
+        // partitions are not handed on any more.
+        let (batches, mut events): (VecDeque<_>, VecDeque<_>) =
+            waiting.drain(..).partition(|event| matches!(event, SourceEvent::Batch { .. }));
+        *waiting = batches;
+        drop(waiting);
+        events.push_back(SourceEvent::Revoked { partitions: partitions.clone(), lost, done });
+        for event in events {
             if self.events.send(event).is_err() {
                 return;
             }
         }
-        drop(waiting);
         let late = finished.recv_timeout(REVOKE_DEADLINE) == Err(RecvTimeoutError::Timeout);
         if late {
             tracing::warn!(role = self.role, deadline = ?REVOKE_DEADLINE, "revoked partitions were not finished in time; the next owner reads their last records again");
@@ -215,9 +224,16 @@ impl Context {
         at_end.extend(ended);
     }
 
-    fn waiting_batch_is_full(&self) -> bool {
+    fn much_is_waiting(&self) -> bool {
         let waiting = self.waiting.lock().expect("no holder of this lock panics");
-        waiting.iter().any(|event| matches!(event, SourceEvent::Batch { records, .. } if is_full(records)))
+        let (mut count, mut bytes) = (0, 0);
+        for event in waiting.iter() {
+            if let SourceEvent::Batch { records, .. } = event {
+                count += records.len();
+                bytes += size(records);
+            }
+        }
+        count >= WAITING_RECORDS || bytes >= WAITING_BYTES
     }
 
     /// Moves waiting events into the channel as far as there is room; true when none is left.
@@ -241,7 +257,11 @@ impl Context {
 }
 
 fn is_full(records: &[Record]) -> bool {
-    records.len() >= BATCH_RECORDS || records.iter().map(|record| record.payload.len()).sum::<usize>() >= BATCH_BYTES
+    records.len() >= BATCH_RECORDS || size(records) >= BATCH_BYTES
+}
+
+fn size(records: &[Record]) -> usize {
+    records.iter().map(|record| record.payload.len()).sum()
 }
 
 impl Source {
@@ -400,8 +420,7 @@ fn poll(consumer: &BaseConsumer<Context>) {
     let mut paused = false;
     while !context.stop.is_cancelled() {
         let room = context.forward();
-        // Pausing throws away what the client has fetched, so only a full batch that waits is worth it.
-        let pause = !room && (paused || context.waiting_batch_is_full());
+        let pause = !room && (paused || context.much_is_waiting());
         if pause != paused {
             set_paused(consumer, pause);
             paused = pause;

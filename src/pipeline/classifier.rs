@@ -445,8 +445,9 @@ impl PublishStage {
     }
 
     fn commit(&mut self) -> Result<(), Error> {
-        self.committed_at = Instant::now();
         super::commit(&self.delivery, &mut self.offsets, ROLE, &self.parts)?;
+        // From its end: a slow commit must not follow on every slab.
+        self.committed_at = Instant::now();
         Ok(())
     }
 }

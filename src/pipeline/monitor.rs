@@ -240,7 +240,6 @@ impl Monitor {
     }
 
     fn commit(&mut self) -> Result<(), Error> {
-        self.committed_at = Instant::now();
         let mut offsets = Offsets::new();
         let mut moved = BTreeMap::new();
         for (&partition, monitor) in &self.partitions {
@@ -254,6 +253,8 @@ impl Monitor {
         if super::commit(&self.delivery, &mut offsets, ROLE, &self.parts)? {
             self.committed.extend(moved);
         }
+        // From its end: a slow commit must not follow on every batch.
+        self.committed_at = Instant::now();
         Ok(())
     }
 }
