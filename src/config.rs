@@ -532,7 +532,10 @@ mod tests {
         let config = Config::from_toml("[kafka.properties]\n'sasl.password' = 'hunter2'\n'client.id' = 'x'", &[], None).unwrap();
         let shown = config.display();
         assert!(!shown.contains("hunter2") && shown.contains("***") && shown.contains("client.id"), "{shown}");
-        assert_eq!(problems("[kafka.properties]\n'group.id' = 'x'").len(), 1);
+        for own in ["group.id", "group.instance.id", "isolation.level", "transactional.id"] {
+            let found = problems(&format!("[kafka.properties]\n'{own}' = 'x'"));
+            assert!(found.len() == 1 && found[0].contains(own), "{found:?}");
+        }
     }
 
     #[test]

@@ -8,9 +8,12 @@ use super::{Condition, Config, DriftConfig, Span, property_value};
 const MAX_DRIFT_ITEMS: usize = 1_000_000;
 
 /// Properties that delivery depends on: Bellwether sets them, and a user's value would break a promise.
-const OWN_PROPERTIES: [&str; 9] = [
+const OWN_PROPERTIES: [&str; 12] = [
     "bootstrap.servers",
     "group.id",
+    "group.instance.id",
+    "isolation.level",
+    "transactional.id",
     "enable.auto.commit",
     "enable.auto.offset.store",
     "enable.partition.eof",

@@ -296,7 +296,6 @@ impl Source {
         let mut client = client_config(config);
         let defaults = [
             ("statistics.interval.ms", "1000"),
-            ("isolation.level", "read_committed"),
             // Bounds the client's own buffer; the default is 64 MiB a topic.
             ("queued.max.messages.kbytes", "16384"),
             ("fetch.wait.max.ms", "50"),
@@ -310,6 +309,7 @@ impl Source {
             .set("group.id", format!("{}-{role}", config.group))
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
+            .set("isolation.level", "read_committed")
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", reset)
             .set("partition.assignment.strategy", "cooperative-sticky");

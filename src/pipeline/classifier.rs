@@ -287,6 +287,7 @@ impl PublishStage {
         self.parts.metrics.records.with_label_values(&[ROLE]).inc_by(decoded.len() as u64);
         self.parts.metrics.records_in_flight.sub(decoded.len() as i64);
         let now = EventTime::now();
+        let mut next_offsets = BTreeMap::new();
         for decoded in decoded {
             let (place, event_time, time) = match &decoded {
                 Decoded::Item { item, place, time, .. } => (*place, Some(item.published_at), *time),
@@ -314,10 +315,13 @@ impl PublishStage {
             }
             if let Some(clock) = self.clocks.get_mut(&place.partition) {
                 clock.record(event_time, time, now.0);
-                let finished = (place.offset + 1, clock.memory());
-                self.finished.insert(place.partition, finished.clone());
-                self.offsets.insert(place.partition, finished);
+                next_offsets.insert(place.partition, place.offset + 1);
             }
+        }
+        for (partition, offset) in next_offsets {
+            let finished = (offset, self.clocks[&partition].memory());
+            self.finished.insert(partition, finished.clone());
+            self.offsets.insert(partition, finished);
         }
         if let Some(drift) = &self.drift {
             self.parts.metrics.drift_items.set(drift.items() as i64);
