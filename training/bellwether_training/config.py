@@ -73,7 +73,7 @@ class Encoder(_Section):
 class Distill(_Section):
     """Soft labels of a teacher for every row, both heads."""
 
-    teachers: list[str] = Field(default_factory=list, description="run folders whose averaged probabilities teach")
+    teachers: list[str] = Field(default_factory=list, description="run folders or model directories whose averaged probabilities teach")
     born_again: bool = Field(False, description="train a teacher by the same settings first, which teaches, too")
     share: float = Field(0.5, ge=0, le=1, description="of the loss on labelled heads; heads without a label are taught alone")
     temperature: float = Field(1.0, gt=0)

@@ -17,6 +17,7 @@ from torch import Tensor
 from . import encoders, prepare
 from .config import Config, ConfigError, Training
 from .model import TwoHeads, build, load, logits, pad, save
+from .onnx_model import OnnxModel
 from .prepare import Row
 from .text import passage
 
@@ -338,13 +339,29 @@ def _save(model, average, tokenizer, folder: Path, source: str) -> None:
 
 
 def _taught(config: Config, rows: list[Row], device: str) -> tuple[Tensor, Tensor]:
-    """The teachers' averaged probabilities for every row: [rows, topics], [rows, sentiments]."""
+    """The teachers' averaged probabilities for every row: [rows, topics], [rows, sentiments].
+
+    A teacher is the folder of a run, or a model directory, whose int8 form answers then.
+    Raises ConfigError where a model directory has other labels.
+    """
     texts = [row.text for row in rows]
     temperature = config.training.distill.temperature
     total = None
-    for folder in config.training.distill.teachers:
-        model, tokenizer = load(config, Path(folder) / "best")
-        outputs = logits(model.to(device), tokenizer, texts, config.training.max_tokens, device)
+    for folder in map(Path, config.training.distill.teachers):
+        if (folder / "model.int8.onnx").exists():
+            outputs = _answers(config, folder, texts)
+        else:
+            model, tokenizer = load(config, folder / "best")
+            outputs = logits(model.to(device), tokenizer, texts, config.training.max_tokens, device)
         soft = [F.softmax(part / temperature, -1) for part in outputs]
         total = soft if total is None else [one + two for one, two in zip(total, soft)]
     return tuple(part / len(config.training.distill.teachers) for part in total)
+
+
+def _answers(config: Config, directory: Path, texts: list[str]) -> list[Tensor]:
+    model = OnnxModel(directory)
+    for head in HEADS:
+        if model.labels[head] != getattr(config.labels, head):
+            raise ConfigError(f"{directory}: its labels of {head} are not those of this configuration, so it cannot teach")
+    outputs = model.logits(texts)
+    return [torch.from_numpy(outputs[head]) for head in HEADS]
