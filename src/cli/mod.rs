@@ -119,7 +119,8 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
             || error.is::<crate::kafka::Error>()
             || error.is::<crate::classify::Error>()
             || error.is::<crate::http::Error>();
-        let usage = error.is::<crate::config::Problems>() || error.is::<crate::replay::Error>();
+        let usage = matches!(pipeline, Some(crate::pipeline::Error::PaneLength { .. }))
+            || error.is::<crate::config::Problems>() || error.is::<crate::replay::Error>();
         let code = is(UNAVAILABLE, unavailable).or(is(USAGE, usage)).unwrap_or(INTERNAL);
         Self { code, error }
     }

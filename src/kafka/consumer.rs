@@ -298,6 +298,8 @@ impl Source {
             ("statistics.interval.ms", "1000"),
             // Bounds the client's own buffer; the default is 64 MiB a topic.
             ("queued.max.messages.kbytes", "16384"),
+            // With that buffer full the client would rest for a second.
+            ("fetch.queue.backoff.ms", "10"),
             ("fetch.wait.max.ms", "50"),
             // How long a killed process holds its partitions; heartbeats come from a thread of the client's own.
             ("session.timeout.ms", "10000"),

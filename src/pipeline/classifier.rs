@@ -3,7 +3,7 @@
 //! Two threads: the intake decodes and hands slabs to the model, the publisher takes the results in the order of
 //! arrival. So an offset is finished when its slab is, and a commit needs no bookkeeping of holes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
+use super::unpublishable::Unpublishable;
 use crate::classify::drift::{DriftMonitor, Reference};
 use crate::classify::{Classify, Ticket};
 use crate::config::{Config, DriftConfig};
@@ -41,7 +42,7 @@ pub struct Parts {
     pub board: Arc<Board>,
     pub partitions: Partitions,
     /// Raw records whose outputs a topic did not take: they go to the dead letter topic.
-    pub unpublishable: Arc<BTreeSet<RawPlace>>,
+    pub(super) unpublishable: Arc<Unpublishable>,
 }
 
 /// A decoded record, or why it could not be.
@@ -119,7 +120,7 @@ struct Intake {
     config: Arc<Config>,
     watchlist: Arc<Watchlist>,
     metrics: Arc<Metrics>,
-    unpublishable: Arc<BTreeSet<RawPlace>>,
+    unpublishable: Arc<Unpublishable>,
     classify: Arc<dyn Classify>,
     sender: SyncSender<Step>,
     slab: Vec<Record>,
@@ -189,7 +190,7 @@ impl Intake {
 
     fn decode(&self, record: Record) -> Decoded {
         let place = RawPlace { partition: record.partition, offset: record.offset };
-        let decoded = match self.unpublishable.contains(&place) {
+        let decoded = match self.unpublishable.contains(place) {
             true => Err(Rejection { reason: Reason::OutputTooLarge, detail: "an output of it is larger than its topic takes".into() }),
             false => decode(&record.payload, record.time, &self.config.decode),
         };
@@ -265,6 +266,7 @@ impl PublishStage {
                         offsets.retain(|partition, _| !partitions.contains(partition));
                     }
                     self.clocks.retain(|partition, _| !partitions.contains(partition));
+                    self.parts.unpublishable.revoked(&partitions);
                     let _ = done.send(());
                 }
                 Ok(Step::Event(SourceEvent::Failed(error))) => return Err(error.into()),
@@ -449,7 +451,10 @@ impl PublishStage {
     }
 
     fn commit(&mut self) -> Result<(), Error> {
-        super::commit(&self.delivery, &mut self.offsets, ROLE, &self.parts)?;
+        let offsets = self.offsets.clone();
+        if super::commit(&self.delivery, &mut self.offsets, ROLE, &self.parts)? {
+            self.parts.unpublishable.committed(&offsets);
+        }
         // From its end: a slow commit must not follow on every slab.
         self.committed_at = Instant::now();
         Ok(())

@@ -4,6 +4,8 @@
 pub mod classifier;
 pub mod monitor;
 pub mod partition;
+pub mod restore;
+mod unpublishable;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -39,6 +41,11 @@ pub enum Error {
          delete the group's offsets to read the observation log from its beginning"
     )]
     Checkpoint { partition: i32, group: String },
+    #[error(
+        "window.pane = \"{configured}\", but {topic} holds panes of {found}, and panes of two lengths do not make a window; set \
+         window.pane = \"{found}\" again, or judge everything anew (docs/operations.md, \"Read news again\")"
+    )]
+    PaneLength { topic: String, found: crate::config::Span, configured: crate::config::Span },
     #[error("the {0} ended unexpectedly")]
     Panicked(&'static str),
     #[error("draining took longer than shutdown.deadline = \"{0}\"; what was not committed will be read again")]
@@ -154,12 +161,10 @@ fn generations(
             // Another process has this one's name: to begin anew would fence that one.
             kafka::Error::Fenced { .. } if !parts.config.kafka.instance.is_empty() => return Err(error.into()),
             kafka::Error::OutputTooLarge { origin, .. } => {
-                let mut unpublishable = (*parts.unpublishable).clone();
-                if !origin.is_some_and(|origin| unpublishable.insert(origin)) {
+                if !origin.is_some_and(|origin| parts.unpublishable.add(origin)) {
                     // An alert or a pane, or a dead letter: there is nowhere else to put it.
                     return Err(error.into());
                 }
-                parts.unpublishable = Arc::new(unpublishable);
             }
             _ => {}
         }

@@ -92,21 +92,22 @@ impl PartitionMonitor {
         replay_from: i64,
     ) -> Self {
         let mut monitor = Self::new(config, watchlist, replay_from);
-        let until = checkpoint.closed_until;
-        let published: Vec<PaneRecord> = panes.iter().filter(|pane| pane.pane_end <= until).cloned().collect();
-        monitor.history.push(&published);
-        monitor.detector.learn(&published);
+        let pane = monitor.config.window.pane.ms();
+        // Every pane read back has the configured length; where there is none, this end may lie within one.
+        let until = checkpoint.closed_until.floor(pane);
+        let published = &panes[..panes.partition_point(|pane| pane.pane_end <= until)];
+        monitor.detector.learn(published);
         monitor.detector.restore_since(checkpoint.since);
         for alert in alerts.iter().filter(|alert| alert.at <= until) {
             monitor.detector.restore(alert);
         }
-        let pane = monitor.config.window.pane.ms();
+        let needed_from = until.plus(-Self::retention_ms(&monitor.config));
+        monitor.history.push(&published[published.partition_point(|pane| pane.pane_start < needed_from)..]);
         let mut end = until.plus(-Self::memory_ms(&monitor.config));
         while end < until {
             end = end.plus(pane);
             monitor.detector.recall(end, &monitor.history);
         }
-        monitor.history.forget_before(until.plus(-monitor.retention_ms()));
         monitor.watermarks = checkpoint.watermarks.clone();
         monitor.closed_until = Some(until);
         monitor.live_from = checkpoint.position;
@@ -119,13 +120,14 @@ impl PartitionMonitor {
         config.rules.values().map(|rule| rule.hold_for.max(rule.keep_firing_for).ms() + rule.hop.ms()).max().unwrap_or(0)
     }
 
-    fn retention_ms(&self) -> i64 {
-        self.config.longest_window_ms() + Self::memory_ms(&self.config)
+    /// How far back of `closed_until` windows reach, those judged again included.
+    pub fn retention_ms(config: &Config) -> i64 {
+        config.longest_window_ms() + Self::memory_ms(config)
     }
 
     /// How far back of `closed_until` panes must be read to restore: windows, memory and the baseline.
     pub fn restore_horizon_ms(config: &Config) -> i64 {
-        config.longest_window_ms() + Self::memory_ms(config) + config.detect.history.ms() + 3_600_000
+        Self::retention_ms(config) + config.detect.history.ms() + 3_600_000
     }
 
     /// Reads one observation at `offset`. Outputs follow only from watermarks.
@@ -190,7 +192,7 @@ impl PartitionMonitor {
             let windows = self.history.window(end.plus(-self.config.window.size.ms()), end);
             outputs.push(Output::View(View { end, windows }));
         }
-        self.history.forget_before(end.plus(-self.retention_ms()));
+        self.history.forget_before(end.plus(-Self::retention_ms(&self.config)));
     }
 
     /// Offset to commit and what goes with it; `None` before the first watermark.
@@ -200,6 +202,16 @@ impl PartitionMonitor {
         // While a replay is under way the old position stands: what lies before it is published.
         let position = self.position.max(self.live_from);
         Some((replay_from, Checkpoint { closed_until, position, watermarks: self.watermarks.clone(), since: self.detector.since() }))
+    }
+
+    /// Records before this offset were taken in before a restart: they are read again, and counted by nobody.
+    pub fn live_from(&self) -> i64 {
+        self.live_from
+    }
+
+    /// Offsets between the read position and [`Self::live_from`].
+    pub fn replay_left(&self) -> i64 {
+        (self.live_from - self.position).max(0)
     }
 
     pub fn watermark(&self) -> Option<EventTime> {

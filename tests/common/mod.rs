@@ -3,6 +3,8 @@
 //! Waiting is polling with a deadline and a message that says what did not come.
 #![allow(dead_code)] // Each test file uses its part.
 
+pub mod past;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
