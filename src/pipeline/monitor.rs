@@ -2,7 +2,7 @@
 //!
 //! What is computed lives in [`super::partition`]; here is reading, restoring, publishing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,8 @@ struct Monitor {
     parts: Parts,
     delivery: Delivery,
     partitions: BTreeMap<i32, PartitionMonitor>,
+    /// Partitions with nothing left to be read; `None` before any were assigned.
+    at_end: Option<BTreeSet<i32>>,
     committed: BTreeMap<i32, (i64, Checkpoint)>,
     committed_at: Instant,
 }
@@ -45,6 +47,7 @@ pub fn run(parts: Parts, stop: CancellationToken) -> Result<(), Error> {
     let mut monitor = Monitor {
         delivery: Delivery::start(config, ROLE, largest, parts.metrics.clone(), source.committer())?,
         partitions: BTreeMap::new(),
+        at_end: None,
         committed: BTreeMap::new(),
         committed_at: Instant::now(),
         parts,
@@ -52,11 +55,12 @@ pub fn run(parts: Parts, stop: CancellationToken) -> Result<(), Error> {
     let interval = monitor.parts.config.kafka.commit_interval.duration();
     loop {
         match source.next(interval) {
-            Some(SourceEvent::Batch { records, .. }) => {
+            Some(SourceEvent::Batch { records, ended }) => {
                 monitor.parts.metrics.records.with_label_values(&[ROLE]).inc_by(records.len() as u64);
-                for record in records {
-                    monitor.observe(&record)?;
+                for record in &records {
+                    monitor.observe(record)?;
                 }
+                monitor.note_ends(&records, &ended);
             }
             Some(SourceEvent::Assigned(partitions)) => {
                 if partitions.iter().any(|&partition| partition >= monitor.parts.partitions.observations) {
@@ -64,6 +68,7 @@ pub fn run(parts: Parts, stop: CancellationToken) -> Result<(), Error> {
                 }
                 monitor.parts.board.monitor_restoring(&partitions);
                 monitor.restore(&partitions)?;
+                monitor.at_end.get_or_insert_default();
                 monitor.parts.board.monitor_restored(&partitions);
             }
             Some(SourceEvent::Revoked { partitions, lost, done }) => {
@@ -92,7 +97,17 @@ impl Monitor {
     fn forget(&mut self, partitions: &[i32]) {
         self.partitions.retain(|partition, _| !partitions.contains(partition));
         self.committed.retain(|partition, _| !partitions.contains(partition));
+        if let Some(at_end) = &mut self.at_end {
+            at_end.retain(|partition| !partitions.contains(partition));
+        }
         self.parts.board.monitor_revoked(partitions);
+    }
+
+    fn note_ends(&mut self, records: &[Record], ended: &[i32]) {
+        if let Some(at_end) = &mut self.at_end {
+            at_end.retain(|partition| !records.iter().any(|record| record.partition == *partition));
+            at_end.extend(ended.iter().filter(|partition| self.partitions.contains_key(partition)));
+        }
     }
 
     fn observe(&mut self, record: &Record) -> Result<(), Error> {
@@ -250,7 +265,8 @@ impl Monitor {
                 moved.insert(partition, checkpoint);
             }
         }
-        if super::commit(&self.delivery, &mut offsets, ROLE, &self.parts)? {
+        let up_to_date = self.at_end.as_ref().is_some_and(|at_end| at_end.len() == self.partitions.len());
+        if super::commit(&self.delivery, &offsets, up_to_date, ROLE, &self.parts)? {
             self.committed.extend(moved);
         }
         // From its end: a slow commit must not follow on every batch.
