@@ -5,232 +5,15 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bellwether::config::Config;
-use bellwether::enrich::Watchlist;
-use bellwether::news::{ItemObservation, Observation, Score, Sentiment, Subject, WatermarkObservation};
-use bellwether::pipeline::partition::{Output, PartitionMonitor};
-use common::{Broker, Process, Read1, Site, get, produce, produce_batches_of, read_topic, wait_for};
+use common::observations::{ITEMS, SLOWLY, count, log, offline, panes_published, publish, published, site, wait_for_all};
+use common::{Broker, Site, finish, produce, read_topic, wait_for};
 use serde_json::json;
-
-const PARTITIONS: i32 = 3;
-const ITEMS: i64 = 20_000;
-/// 2023-03-09 00:00 UTC.
-const START_MS: i64 = 1_678_320_000_000;
-
-const RULES: &str = "
-[window]
-pane = '10s'
-size = '10m'
-hop = '30s'
-[detect]
-history = '6h'
-min_history = '1h'
-[rules.share]
-group_by = 'topic'
-condition = 'share'
-min_count = 5
-warning = 0.6
-critical = 0.9
-resolve = 0.4
-keep_firing_for = '1m'
-cooldown = '2m'
-[rules.surge]
-group_by = 'market'
-condition = 'surge'
-warning = 1e-4
-critical = 1e-9
-resolve = 1e-2
-for = '30s'
-";
-
-/// Its own group and outputs, one log for all.
-fn site(broker: &Broker, name: &str, kafka: &str, properties: &str) -> Site {
-    let site = Site::new(
-        broker,
-        &format!(
-            "[kafka]\ngroup = '{name}'\ncommit_interval = '100ms'\n{kafka}\n\
-             [kafka.topics]\nwindows = '{name}.windows'\nalerts = '{name}.alerts'\n\
-             [kafka.properties]\n'session.timeout.ms' = '2000'\n'heartbeat.interval.ms' = '500'\n'transaction.timeout.ms' = '3000'\n{properties}\n{RULES}"
-        ),
-    );
-    site.create_topics();
-    site
-}
-
-/// One record batch, here a hundred records, in one answer of the broker, so that a run lasts long enough to be disturbed.
-const SLOWLY: &str = "'max.partition.fetch.bytes' = '1'";
-
-type Log = Vec<(i32, Observation)>;
-
-fn partition_of(subject: &str) -> i32 {
-    subject.bytes().map(i32::from).sum::<i32>() % PARTITIONS
-}
-
-/// Twenty thousand items in some eleven hours, three bad spells among them, a little disorder, and some delivered twice.
-fn log() -> Log {
-    let topics = ["Macro", "Markets", "Earnings", "Currencies", "Politics"];
-    let mut log = Log::new();
-    for number in 0..ITEMS {
-        let second = number * 2;
-        let bad = (12_000..12_600).contains(&second) || (24_000..24_200).contains(&second) || (33_000..34_500).contains(&second);
-        let sentiment = match (bad, number % 7) {
-            (true, 0..6) | (false, 0) => Sentiment::Negative,
-            (_, 1 | 2) => Sentiment::Positive,
-            _ => Sentiment::Neutral,
-        };
-        let score = match sentiment {
-            Sentiment::Negative => -0.8,
-            Sentiment::Neutral => 0.05,
-            Sentiment::Positive => 0.7,
-        };
-        let topic = topics[(number % 5) as usize];
-        for subject in ["market".to_owned(), format!("topic:{topic}")] {
-            let item = ItemObservation {
-                schema: 1,
-                subject: Subject(subject.clone()),
-                id: format!("item-{number}"),
-                event_time_ms: START_MS + (second + (number * 7) % 11) * 1000,
-                topic: topic.to_owned(),
-                sentiment,
-                score: Score::from_f64(score),
-                source: Some(format!("source-{}.example", number % 4)),
-                title: Some(format!("Item {number} of the synthetic log")),
-                url: None,
-            };
-            let record = (partition_of(&subject), Observation::Item(item));
-            if number % 40 == 0 {
-                log.push(record.clone());
-            }
-            log.push(record);
-        }
-        if number % 10 == 9 || number == ITEMS - 1 {
-            for (raw_partition, behind) in [(0, 12), (1, 15)] {
-                let watermark_ms = Some(START_MS + (second - behind) * 1000);
-                let watermark =
-                    Observation::Watermark(WatermarkObservation { schema: 1, raw_partition, raw_partitions: 2, watermark_ms, idle: false });
-                log.extend((0..PARTITIONS).map(|partition| (partition, watermark.clone())));
-            }
-        }
-    }
-    log
-}
-
-fn publish(broker: &Broker, log: &Log) {
-    let records: Vec<_> = log
-        .iter()
-        .map(|(partition, observation)| {
-            let key = match observation {
-                Observation::Item(item) => item.subject.0.clone(),
-                Observation::Watermark(watermark) => format!("watermark:{}", watermark.raw_partition),
-            };
-            (Some(*partition), Some(key), serde_json::to_vec(observation).unwrap())
-        })
-        .collect();
-    produce_batches_of(100, &broker.address(), "news.observations", &records);
-}
-
-/// What a reader of the two topics must see: panes of each partition in order; transitions, which are spread over
-/// partitions by their alert, in an order of their own.
-struct Published {
-    windows: BTreeMap<i32, Vec<String>>,
-    alerts: Vec<String>,
-}
-
-impl Published {
-    fn new(windows: BTreeMap<i32, Vec<String>>, mut alerts: Vec<String>) -> Self {
-        alerts.sort();
-        Self { windows, alerts }
-    }
-
-    fn windows_count(&self) -> usize {
-        self.windows.values().map(Vec::len).sum()
-    }
-
-    fn assert_same(&self, other: &Self, what: &str) {
-        let alike = |topic: &str, expected: &[String], found: &[String]| {
-            let first = expected.iter().zip(found).position(|(one, two)| one != two);
-            assert!(
-                first.is_none() && expected.len() == found.len(),
-                "{what}, {topic}: {} and {} records; the first that differ: {:?}",
-                expected.len(),
-                found.len(),
-                first.map(|at| (at, &expected[at], &found[at]))
-            );
-        };
-        for (partition, expected) in &self.windows {
-            alike(&format!("windows of partition {partition}"), expected, &other.windows[partition]);
-        }
-        alike("alerts", &self.alerts, &other.alerts);
-    }
-}
-
-/// Without Kafka: the log through the core, record by record.
-fn offline(log: &Log) -> Published {
-    let config = Arc::new(Config::from_toml(RULES, &[], None).unwrap());
-    let (mut windows, mut alerts) = (BTreeMap::<i32, Vec<String>>::new(), Vec::new());
-    let mut monitors: Vec<PartitionMonitor> =
-        (0..PARTITIONS).map(|_| PartitionMonitor::new(config.clone(), Arc::new(Watchlist::empty()), 0)).collect();
-    let mut offsets = [0; PARTITIONS as usize];
-    for (partition, observation) in log {
-        let place = *partition as usize;
-        let (_, outputs) = monitors[place].observe(observation, offsets[place]);
-        offsets[place] += 1;
-        for output in outputs {
-            match output {
-                Output::Pane(pane) => windows.entry(*partition).or_default().push(serde_json::to_string(&pane).unwrap()),
-                Output::Alert(alert) => alerts.push(serde_json::to_string(&alert).unwrap()),
-                Output::View(_) => {}
-            }
-        }
-    }
-    Published::new(windows, alerts)
-}
-
-/// With Kafka, as a `read_committed` reader sees it.
-fn published(site: &Site, name: &str) -> Published {
-    let text = |record: &Read1| String::from_utf8(record.payload.clone()).unwrap();
-    let mut windows = BTreeMap::<i32, Vec<String>>::new();
-    for record in read_topic(&site.brokers, &format!("{name}.windows")) {
-        windows.entry(record.partition).or_default().push(text(&record));
-    }
-    Published::new(windows, read_topic(&site.brokers, &format!("{name}.alerts")).iter().map(text).collect())
-}
-
-fn count(site: &Site, name: &str) -> usize {
-    read_topic(&site.brokers, &format!("{name}.windows")).len()
-}
-
-fn wait_for_all(site: &Site, name: &str, expected: &Published) {
-    wait_for("the last pane", 120, || {
-        std::thread::sleep(Duration::from_millis(300));
-        (count(site, name) >= expected.windows_count()).then_some(())
-    });
-}
-
-fn finish(processes: Vec<Process>) -> String {
-    let mut logs = String::new();
-    for process in processes {
-        let (exit, log) = process.terminate();
-        assert!(exit.success(), "{exit}:\n{log}");
-        logs += &log;
-    }
-    logs
-}
-
-fn panes_published(process: &Process) -> u64 {
-    let metrics = get(process.http, "/metrics").map(|(_, text)| text).unwrap_or_default();
-    let value = metrics.lines().find_map(|line| line.strip_prefix("bellwether_panes_published_total "));
-    value.and_then(|value| value.parse().ok()).unwrap_or(0)
-}
 
 #[test]
 fn one_log_gives_one_result_however_it_is_run() {
-    let log = log();
+    let log = log(ITEMS);
     let expected = offline(&log);
     assert!(expected.windows_count() > 15_000 && expected.alerts.len() > 20, "{}, {}", expected.windows_count(), expected.alerts.len());
     let broker = Broker::start();
@@ -287,7 +70,7 @@ fn one_log_gives_one_result_however_it_is_run() {
 
 #[test]
 fn of_two_processes_with_one_name_one_ends_and_nothing_is_doubled() {
-    let log = log();
+    let log = log(ITEMS);
     let expected = offline(&log);
     let broker = Broker::start();
     let site = site(&broker, "zombie", "instance = 'desk-1'", SLOWLY);
@@ -296,13 +79,13 @@ fn of_two_processes_with_one_name_one_ends_and_nothing_is_doubled() {
     let mut zombie = site.run("monitor");
     zombie.wait_ready();
     wait_for("the first panes", 60, || (panes_published(&zombie) > 200).then_some(()));
-    signal(&zombie, "-STOP");
+    zombie.signal("-STOP");
     let mut successor = site.run("monitor");
     successor.wait_ready();
     wait_for("the successor to go on", 60, || (panes_published(&successor) > 200).then_some(()));
     let before = count(&site, "zombie");
     assert!(before < expected.windows_count(), "the zombie wakes half way, not at the end ({before} panes)");
-    signal(&zombie, "-CONT");
+    zombie.signal("-CONT");
     // Which one depends on who asks first; only one may have the name.
     let mut both = vec![zombie, successor];
     let (place, status) = wait_for("one of them to end", 60, || {
@@ -317,13 +100,9 @@ fn of_two_processes_with_one_name_one_ends_and_nothing_is_doubled() {
     expected.assert_same(&published(&site, "zombie"), "a zombie of the same name");
 }
 
-fn signal(process: &Process, signal: &str) {
-    assert!(Command::new("kill").arg(signal).arg(process.child.id().to_string()).status().unwrap().success());
-}
-
 #[test]
 fn a_broker_that_is_stopped_and_started_again_costs_nothing() {
-    let log = log();
+    let log = log(ITEMS);
     let expected = offline(&log);
     let broker = Broker::start();
     let site = site(&broker, "restart", "", SLOWLY);

@@ -25,7 +25,10 @@ pub enum Error {
     Unreachable { brokers: String, waited: Duration, cause: String },
     #[error("Kafka topic {0:?} does not exist; create it with `bellwether topics create`")]
     MissingTopic(String),
-    #[error("Kafka topics {one:?} ({one_count} partitions) and {two:?} ({two_count} partitions) must have the same number of partitions")]
+    #[error(
+        "Kafka topics {one:?} ({one_count} partitions) and {two:?} ({two_count} partitions) must have the same number of partitions: \
+         make one of them anew (docs/operations.md, Partitions)"
+    )]
     NotCoPartitioned { one: String, one_count: i32, two: String, two_count: i32 },
     #[error("Kafka refuses: {cause}; {mend}")]
     Denied { cause: String, mend: &'static str },
@@ -84,6 +87,9 @@ fn mend(code: RDKafkaErrorCode) -> Option<&'static str> {
         RDKafkaErrorCode::ClusterAuthorizationFailed => "give this user IdempotentWrite on the cluster",
         RDKafkaErrorCode::InvalidTransactionTimeout => {
             "lower transaction.timeout.ms in kafka.properties, or raise the brokers' transaction.max.timeout.ms"
+        }
+        RDKafkaErrorCode::InvalidTimestamp => {
+            "set this machine's clock, or raise the topic's message.timestamp.after.max.ms (`bellwether topics create --dry-run` shows how far)"
         }
         RDKafkaErrorCode::SaslAuthenticationFailed | RDKafkaErrorCode::Authentication => {
             "check the user and the password in kafka.properties"

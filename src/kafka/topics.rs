@@ -66,18 +66,19 @@ pub fn plan(config: &Config) -> Vec<TopicPlan> {
     let kept = |milliseconds: i64| vec![("cleanup.policy", "delete".to_owned()), ("retention.ms", milliseconds.to_string())];
     let names = &config.kafka.topics;
     let topic = |name: &String, settings| TopicPlan { name: name.clone(), settings };
-    let largest = ("max.message.bytes", max_record_bytes(config).to_string());
-    let with_largest = |mut settings: Vec<_>| {
-        settings.push(largest.clone());
+    // Records carry the raw record's timestamp, or the time of a machine whose clock may be wrong: neither stops the stream.
+    let taken = [("max.message.bytes", max_record_bytes(config).to_string()), ("message.timestamp.after.max.ms", i64::MAX.to_string())];
+    let output = |mut settings: Vec<_>| {
+        settings.extend(taken.clone());
         settings
     };
     vec![
         topic(&names.raw, kept(create.retention.ms())),
-        topic(&names.scored, with_largest(kept(create.retention.ms()))),
-        topic(&names.observations, with_largest(kept(create.retention.ms()))),
-        topic(&names.windows, with_largest(kept(create.windows_retention.ms()))),
-        topic(&names.alerts, with_largest(vec![("cleanup.policy", "compact".to_owned())])),
-        topic(&names.dead, with_largest(kept(create.retention.ms()))),
+        topic(&names.scored, output(kept(create.retention.ms()))),
+        topic(&names.observations, output(kept(create.retention.ms()))),
+        topic(&names.windows, output(kept(create.windows_retention.ms()))),
+        topic(&names.alerts, output(vec![("cleanup.policy", "compact".to_owned())])),
+        topic(&names.dead, output(kept(create.retention.ms()))),
     ]
 }
 

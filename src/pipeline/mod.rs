@@ -249,14 +249,22 @@ fn publish_dead(delivery: &Delivery, topics: &TopicNames, from: &str, record: &R
 }
 
 /// Commits what is finished; true when the offsets are stored. Without transactions an offset that could not be stored
-/// costs only a repetition: it stays, and goes with the next commit.
+/// costs only a repetition: it stays, and goes with the next commit. `up_to_date`: no record is left to be read.
 ///
 /// # Errors
 /// Those that end the generation.
-fn commit(delivery: &Delivery, offsets: &mut Offsets, role: &'static str, parts: &classifier::Parts) -> Result<bool, kafka::Error> {
+fn commit(
+    delivery: &Delivery,
+    offsets: &Offsets,
+    up_to_date: bool,
+    role: &'static str,
+    parts: &classifier::Parts,
+) -> Result<bool, kafka::Error> {
     let committed = delivery.commit(offsets);
     let count = |outcome| parts.metrics.commits.with_label_values(&[role, outcome]).inc();
     match committed {
+        // All that there is is committed already: a role that began anew is well again.
+        Ok(false) if up_to_date => {}
         Ok(false) => return Ok(true),
         Ok(true) => count("ok"),
         Err(kafka::Error::Commit(cause)) => {
@@ -271,6 +279,5 @@ fn commit(delivery: &Delivery, offsets: &mut Offsets, role: &'static str, parts:
         }
     }
     parts.board.trouble(role, None);
-    offsets.clear();
     Ok(true)
 }

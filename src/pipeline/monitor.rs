@@ -2,7 +2,7 @@
 //!
 //! What is computed lives in [`super::partition`], what is read back in [`super::restore`]; here is reading and publishing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,8 @@ struct Monitor {
     parts: Parts,
     delivery: Delivery,
     partitions: BTreeMap<i32, PartitionMonitor>,
+    /// Partitions with nothing left to be read; `None` before any were assigned.
+    at_end: Option<BTreeSet<i32>>,
     committed: BTreeMap<i32, (i64, Checkpoint)>,
     committed_at: Instant,
     replay: Replay,
@@ -43,6 +45,7 @@ pub fn run(parts: Parts, stop: CancellationToken) -> Result<(), Error> {
     let mut monitor = Monitor {
         delivery: Delivery::start(config, ROLE, largest, parts.metrics.clone(), source.committer())?,
         partitions: BTreeMap::new(),
+        at_end: None,
         committed: BTreeMap::new(),
         committed_at: Instant::now(),
         replay: Replay::new(),
@@ -54,9 +57,10 @@ pub fn run(parts: Parts, stop: CancellationToken) -> Result<(), Error> {
         match source.next(interval) {
             Some(SourceEvent::Batch { records, ended }) => {
                 monitor.parts.metrics.records.with_label_values(&[ROLE]).inc_by(records.len() as u64);
-                for record in records {
-                    monitor.observe(&record)?;
+                for record in &records {
+                    monitor.observe(record)?;
                 }
+                monitor.note_ends(&records, &ended);
                 monitor.replayed(&ended);
             }
             Some(SourceEvent::Assigned(partitions)) => monitor.assigned(&partitions)?,
@@ -87,7 +91,17 @@ impl Monitor {
         self.partitions.retain(|partition, _| !partitions.contains(partition));
         self.committed.retain(|partition, _| !partitions.contains(partition));
         self.replay.forget(partitions);
+        if let Some(at_end) = &mut self.at_end {
+            at_end.retain(|partition| !partitions.contains(partition));
+        }
         self.parts.board.monitor_revoked(partitions);
+    }
+
+    fn note_ends(&mut self, records: &[Record], ended: &[i32]) {
+        if let Some(at_end) = &mut self.at_end {
+            at_end.retain(|partition| !records.iter().any(|record| record.partition == *partition));
+            at_end.extend(ended.iter().filter(|partition| self.partitions.contains_key(partition)));
+        }
     }
 
     fn observe(&mut self, record: &Record) -> Result<(), Error> {
@@ -197,6 +211,7 @@ impl Monitor {
         }
         let through: Vec<i32> = partitions.iter().copied().filter(|&partition| !self.replay.holds(partition)).collect();
         self.parts.board.monitor_restored(&through);
+        self.at_end.get_or_insert_default();
         if self.replay.is_over() {
             self.parts.metrics.restore_duration.set(started.elapsed().as_secs_f64());
         }
@@ -227,7 +242,8 @@ impl Monitor {
                 moved.insert(partition, checkpoint);
             }
         }
-        if super::commit(&self.delivery, &mut offsets, ROLE, &self.parts)? {
+        let up_to_date = self.at_end.as_ref().is_some_and(|at_end| at_end.len() == self.partitions.len());
+        if super::commit(&self.delivery, &offsets, up_to_date, ROLE, &self.parts)? {
             self.committed.extend(moved);
         }
         // From its end: a slow commit must not follow on every batch.

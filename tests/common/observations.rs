@@ -1,0 +1,217 @@
+//! A synthetic observation log, and what the topics must hold when it has been judged: told by the core alone, without Kafka.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bellwether::config::Config;
+use bellwether::enrich::Watchlist;
+use bellwether::news::{ItemObservation, Observation, Score, Sentiment, Subject, WatermarkObservation};
+use bellwether::pipeline::partition::{Output, PartitionMonitor};
+
+use super::{Broker, Process, Read1, Site, produce_batches_of, read_topic, wait_for};
+
+pub const PARTITIONS: i32 = 3;
+pub const ITEMS: i64 = 20_000;
+/// 2023-03-09 00:00 UTC.
+pub const START_MS: i64 = 1_678_320_000_000;
+
+pub const RULES: &str = "
+[window]
+pane = '10s'
+size = '10m'
+hop = '30s'
+[detect]
+history = '6h'
+min_history = '1h'
+[rules.share]
+group_by = 'topic'
+condition = 'share'
+min_count = 5
+warning = 0.6
+critical = 0.9
+resolve = 0.4
+keep_firing_for = '1m'
+cooldown = '2m'
+[rules.surge]
+group_by = 'market'
+condition = 'surge'
+warning = 1e-4
+critical = 1e-9
+resolve = 1e-2
+for = '30s'
+";
+
+/// Its own group and outputs, one log for all.
+pub fn site(broker: &Broker, name: &str, kafka: &str, properties: &str) -> Site {
+    let site = Site::new(
+        broker,
+        &format!(
+            "[kafka]\ngroup = '{name}'\ncommit_interval = '100ms'\n{kafka}\n\
+             [kafka.topics]\nwindows = '{name}.windows'\nalerts = '{name}.alerts'\n\
+             [kafka.properties]\n'session.timeout.ms' = '2000'\n'heartbeat.interval.ms' = '500'\n'transaction.timeout.ms' = '3000'\n{properties}\n{RULES}"
+        ),
+    );
+    site.create_topics();
+    site
+}
+
+/// One record batch, here a hundred records, in one answer of the broker, so that a run lasts long enough to be disturbed.
+pub const SLOWLY: &str = "'max.partition.fetch.bytes' = '1'";
+
+pub type Log = Vec<(i32, Observation)>;
+
+pub fn partition_of(subject: &str) -> i32 {
+    subject.bytes().map(i32::from).sum::<i32>() % PARTITIONS
+}
+
+/// An item every two seconds: twenty thousand are some eleven hours with three bad spells. A little disorder among them, and
+/// some are delivered twice.
+pub fn log(items: i64) -> Log {
+    let topics = ["Macro", "Markets", "Earnings", "Currencies", "Politics"];
+    let mut log = Log::new();
+    for number in 0..items {
+        let second = number * 2;
+        let bad = (12_000..12_600).contains(&second) || (24_000..24_200).contains(&second) || (33_000..34_500).contains(&second);
+        let sentiment = match (bad, number % 7) {
+            (true, 0..6) | (false, 0) => Sentiment::Negative,
+            (_, 1 | 2) => Sentiment::Positive,
+            _ => Sentiment::Neutral,
+        };
+        let score = match sentiment {
+            Sentiment::Negative => -0.8,
+            Sentiment::Neutral => 0.05,
+            Sentiment::Positive => 0.7,
+        };
+        let topic = topics[(number % 5) as usize];
+        for subject in ["market".to_owned(), format!("topic:{topic}")] {
+            let item = ItemObservation {
+                schema: 1,
+                subject: Subject(subject.clone()),
+                id: format!("item-{number}"),
+                event_time_ms: START_MS + (second + (number * 7) % 11) * 1000,
+                topic: topic.to_owned(),
+                sentiment,
+                score: Score::from_f64(score),
+                source: Some(format!("source-{}.example", number % 4)),
+                title: Some(format!("Item {number} of the synthetic log")),
+                url: None,
+            };
+            let record = (partition_of(&subject), Observation::Item(item));
+            if number % 40 == 0 {
+                log.push(record.clone());
+            }
+            log.push(record);
+        }
+        if number % 10 == 9 || number == items - 1 {
+            for (raw_partition, behind) in [(0, 12), (1, 15)] {
+                let watermark_ms = Some(START_MS + (second - behind) * 1000);
+                let watermark =
+                    Observation::Watermark(WatermarkObservation { schema: 1, raw_partition, raw_partitions: 2, watermark_ms, idle: false });
+                log.extend((0..PARTITIONS).map(|partition| (partition, watermark.clone())));
+            }
+        }
+    }
+    log
+}
+
+pub fn publish(broker: &Broker, log: &[(i32, Observation)]) {
+    let records: Vec<_> = log
+        .iter()
+        .map(|(partition, observation)| {
+            let key = match observation {
+                Observation::Item(item) => item.subject.0.clone(),
+                Observation::Watermark(watermark) => format!("watermark:{}", watermark.raw_partition),
+            };
+            (Some(*partition), Some(key), serde_json::to_vec(observation).unwrap())
+        })
+        .collect();
+    produce_batches_of(100, &broker.address(), "news.observations", &records);
+}
+
+/// What a reader of the two topics must see: panes of each partition in order; transitions, which are spread over
+/// partitions by their alert, in an order of their own.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Published {
+    pub windows: BTreeMap<i32, Vec<String>>,
+    pub alerts: Vec<String>,
+}
+
+impl Published {
+    fn new(windows: BTreeMap<i32, Vec<String>>, mut alerts: Vec<String>) -> Self {
+        alerts.sort();
+        Self { windows, alerts }
+    }
+
+    pub fn windows_count(&self) -> usize {
+        self.windows.values().map(Vec::len).sum()
+    }
+
+    pub fn assert_same(&self, other: &Self, what: &str) {
+        let alike = |topic: &str, expected: &[String], found: &[String]| {
+            let first = expected.iter().zip(found).position(|(one, two)| one != two);
+            assert!(
+                first.is_none() && expected.len() == found.len(),
+                "{what}, {topic}: {} and {} records; the first that differ: {:?}",
+                expected.len(),
+                found.len(),
+                first.map(|at| (at, &expected[at], &found[at]))
+            );
+        };
+        for (partition, expected) in &self.windows {
+            alike(&format!("windows of partition {partition}"), expected, other.windows.get(partition).map_or(&[], Vec::as_slice));
+        }
+        alike("alerts", &self.alerts, &other.alerts);
+    }
+}
+
+/// Without Kafka: the log through the core, record by record.
+pub fn offline(log: &[(i32, Observation)]) -> Published {
+    let config = Arc::new(Config::from_toml(RULES, &[], None).unwrap());
+    let (mut windows, mut alerts) = (BTreeMap::<i32, Vec<String>>::new(), Vec::new());
+    let mut monitors: Vec<PartitionMonitor> =
+        (0..PARTITIONS).map(|_| PartitionMonitor::new(config.clone(), Arc::new(Watchlist::empty()), 0)).collect();
+    let mut offsets = [0; PARTITIONS as usize];
+    for (partition, observation) in log {
+        let place = *partition as usize;
+        let (_, outputs) = monitors[place].observe(observation, offsets[place]);
+        offsets[place] += 1;
+        for output in outputs {
+            match output {
+                Output::Pane(pane) => windows.entry(*partition).or_default().push(serde_json::to_string(&pane).unwrap()),
+                Output::Alert(alert) => alerts.push(serde_json::to_string(&alert).unwrap()),
+                Output::View(_) => {}
+            }
+        }
+    }
+    Published::new(windows, alerts)
+}
+
+/// With Kafka, as a `read_committed` reader sees it.
+pub fn published(site: &Site, name: &str) -> Published {
+    published_on(&site.brokers, name)
+}
+
+pub fn published_on(brokers: &str, name: &str) -> Published {
+    let text = |record: &Read1| String::from_utf8(record.payload.clone()).unwrap();
+    let mut windows = BTreeMap::<i32, Vec<String>>::new();
+    for record in read_topic(brokers, &format!("{name}.windows")) {
+        windows.entry(record.partition).or_default().push(text(&record));
+    }
+    Published::new(windows, read_topic(brokers, &format!("{name}.alerts")).iter().map(text).collect())
+}
+
+pub fn count(site: &Site, name: &str) -> usize {
+    read_topic(&site.brokers, &format!("{name}.windows")).len()
+}
+
+pub fn wait_for_all(site: &Site, name: &str, expected: &Published) {
+    wait_for("the last pane", 120, || {
+        std::thread::sleep(Duration::from_millis(300));
+        (count(site, name) >= expected.windows_count()).then_some(())
+    });
+}
+
+pub fn panes_published(process: &Process) -> u64 {
+    process.metric("bellwether_panes_published_total") as u64
+}
