@@ -102,7 +102,8 @@ fn write_news(path: &std::path::Path) -> u64 {
         .take(BODY_BYTES)
         .collect();
         let published_at = 1_794_787_200_000 + number * 1000 / PRODUCED;
-        writeln!(file, "{}", json!({"id": format!("n{number}"), "title": "Lender fails", "body": body, "published_at": published_at})).unwrap();
+        writeln!(file, "{}", json!({"id": format!("n{number}"), "title": "Lender fails", "body": body, "published_at": published_at}))
+            .unwrap();
     }
     file.flush().unwrap();
     count

@@ -6,7 +6,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::past::{Past, RULES, Size, go_on, leave, past};
-use common::{Broker, Process, Site, get, read_topic, wait_for};
+use common::{Broker, Site, get, read_topic, wait_for};
 use serde::Serialize;
 
 const SIZE: Size = Size { partitions: 3, subjects: 300, panes: 60_000, observations: 90_000 };
@@ -15,11 +15,6 @@ fn site(broker: &Broker, rules: &str) -> Site {
     let site = Site::new(broker, &format!("[kafka]\ncommit_interval = '100ms'\n{rules}"));
     site.create_topics();
     site
-}
-
-fn metric(process: &Process, name: &str) -> Option<f64> {
-    let (_, text) = get(process.http, "/metrics")?;
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
 }
 
 fn json(records: &[impl Serialize]) -> Vec<String> {
@@ -58,10 +53,10 @@ fn a_restored_monitor_repeats_nothing_and_goes_on_as_if_it_had_been_there() {
         assert!(process.child.try_wait().unwrap().is_none() && Instant::now() < deadline, "not ready:\n{}", process.log());
     }
     // The first answer that says ready: all of it has been read.
-    assert_eq!(metric(&process, "bellwether_restored_panes_total"), Some(panes as f64));
-    assert_eq!(metric(&process, "bellwether_restored_observations_total"), Some(replayed as f64));
+    assert_eq!(process.metric("bellwether_restored_panes_total"), panes as f64);
+    assert_eq!(process.metric("bellwether_restored_observations_total"), replayed as f64);
     for what in ["panes", "observations"] {
-        assert_eq!(metric(&process, &format!("bellwether_restore_remaining_records{{what=\"{what}\"}}")), Some(0.0));
+        assert_eq!(process.metric(&format!("bellwether_restore_remaining_records{{what=\"{what}\"}}")), 0.0);
     }
     assert!(reasons.iter().any(|reason| reason.contains("monitor: restoring 3 partition(s)")), "{reasons:?}");
     let log = process.log();
@@ -70,15 +65,15 @@ fn a_restored_monitor_repeats_nothing_and_goes_on_as_if_it_had_been_there() {
     }
     for outcome in ["counted", "late", "duplicate"] {
         let name = format!("bellwether_observations_total{{outcome=\"{outcome}\"}}");
-        assert_eq!(metric(&process, &name), Some(0.0), "read again, not counted again");
+        assert_eq!(process.metric(&name), 0.0, "read again, not counted again");
     }
-    assert_eq!(metric(&process, "bellwether_panes_published_total"), Some(0.0));
-    assert_eq!(metric(&process, "bellwether_open_alerts{severity=\"critical\"}"), Some(open as f64));
+    assert_eq!(process.metric("bellwether_panes_published_total"), 0.0);
+    assert_eq!(process.metric("bellwether_open_alerts{severity=\"critical\"}"), open as f64);
 
     go_on(&site, &pasts);
     let expected: usize = pasts.iter().map(|past| past.next_windows.len()).sum();
     assert!(expected > 50, "{expected}");
-    wait_for("the next panes", 60, || (metric(&process, "bellwether_panes_published_total") >= Some(expected as f64)).then_some(()));
+    wait_for("the next panes", 60, || (process.metric("bellwether_panes_published_total") >= expected as f64).then_some(()));
     let (exit, said) = process.terminate();
     assert!(exit.success(), "{said}");
     let windows = texts(&site, "sentiment.windows");

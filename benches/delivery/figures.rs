@@ -133,8 +133,7 @@ pub struct Backpressure {
 }
 
 /// The parts by their names, in the order of the document.
-pub const PARTS: [&str; 8] =
-    ["kills", "takeover", "rebalance", "latency", "throughput", "commit-interval", "restore", "backpressure"];
+pub const PARTS: [&str; 8] = ["kills", "takeover", "rebalance", "latency", "throughput", "commit-interval", "restore", "backpressure"];
 
 impl Figures {
     /// The text of one part; `None` where it was not measured or there is no such part.
@@ -204,14 +203,7 @@ fn kills(figures: &Kills) -> String {
     let Kills { kills, records, panes, transitions, seconds } = figures;
     table(
         ["kills survived", "records read", "panes compared", "transitions compared", "lost, doubled or different", "took"],
-        [[
-            kills.to_string(),
-            thousands(*records),
-            thousands(*panes),
-            thousands(*transitions),
-            "0".to_owned(),
-            format!("{seconds:.0} s"),
-        ]],
+        [[kills.to_string(), thousands(*records), thousands(*panes), thousands(*transitions), "0".to_owned(), format!("{seconds:.0} s")]],
     )
 }
 

@@ -120,7 +120,8 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
             || error.is::<crate::classify::Error>()
             || error.is::<crate::http::Error>();
         let usage = matches!(pipeline, Some(crate::pipeline::Error::PaneLength { .. }))
-            || error.is::<crate::config::Problems>() || error.is::<crate::replay::Error>();
+            || error.is::<crate::config::Problems>()
+            || error.is::<crate::replay::Error>();
         let code = is(UNAVAILABLE, unavailable).or(is(USAGE, usage)).unwrap_or(INTERNAL);
         Self { code, error }
     }

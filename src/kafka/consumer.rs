@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, ConsumerGroupMetadata, Rebalance};
@@ -33,6 +33,9 @@ const CHANNEL_EVENTS: usize = 4;
 /// it is for a reader that is too slow, not for one that is busy for a moment, with a commit for example.
 const WAITING_RECORDS: usize = 4096;
 const WAITING_BYTES: usize = 16 << 20;
+/// How long a full line may stand still before partitions are paused. Until then nothing is polled; to read on after a pause
+/// takes longer than that.
+const STANDSTILL: Duration = Duration::from_millis(200);
 /// How long a revocation may wait for the reader to finish; well below `max.poll.interval.ms`.
 const REVOKE_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -420,9 +423,17 @@ impl Committer {
 fn poll(consumer: &BaseConsumer<Context>) {
     let context = consumer.context();
     let mut paused = false;
+    let mut full_since = None;
     while !context.stop.is_cancelled() {
         let room = context.forward();
-        let pause = !room && (paused || context.much_is_waiting());
+        let full = !room && !paused && context.much_is_waiting();
+        full_since = full.then(|| full_since.unwrap_or_else(Instant::now));
+        let stands_still = full_since.is_some_and(|since| since.elapsed() >= STANDSTILL);
+        if full && !stands_still {
+            thread::sleep(Duration::from_millis(2));
+            continue;
+        }
+        let pause = !room && (paused || stands_still);
         if pause != paused {
             set_paused(consumer, pause);
             paused = pause;

@@ -160,11 +160,9 @@ fn generations(
         match &error {
             // Another process has this one's name: to begin anew would fence that one.
             kafka::Error::Fenced { .. } if !parts.config.kafka.instance.is_empty() => return Err(error.into()),
-            kafka::Error::OutputTooLarge { origin, .. } => {
-                if !origin.is_some_and(|origin| parts.unpublishable.add(origin)) {
-                    // An alert or a pane, or a dead letter: there is nowhere else to put it.
-                    return Err(error.into());
-                }
+            // An alert or a pane, or a dead letter: there is nowhere else to put it.
+            kafka::Error::OutputTooLarge { origin, .. } if !origin.is_some_and(|origin| parts.unpublishable.add(origin)) => {
+                return Err(error.into());
             }
             _ => {}
         }

@@ -48,7 +48,7 @@ pub fn run(parts: Parts, stop: CancellationToken) -> Result<(), Error> {
         at_end: None,
         committed: BTreeMap::new(),
         committed_at: Instant::now(),
-        replay: Replay::new(),
+        replay: Replay::new(Instant::now()),
         stop,
         parts,
     };

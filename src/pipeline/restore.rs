@@ -218,8 +218,8 @@ pub struct Replay {
 }
 
 impl Replay {
-    pub fn new() -> Self {
-        Self { partitions: BTreeSet::new(), of: 0, progress: Progress::new("observations", Instant::now()) }
+    pub fn new(started: Instant) -> Self {
+        Self { partitions: BTreeSet::new(), of: 0, progress: Progress::new("observations", started) }
     }
 
     pub fn is_over(&self) -> bool {
@@ -229,7 +229,7 @@ impl Replay {
     /// Adds a partition of which so many offsets are to be read again.
     pub fn begin(&mut self, partition: i32, left: i64, started: Instant) {
         if self.is_over() {
-            *self = Self { progress: Progress::new("observations", started), ..Self::new() };
+            *self = Self::new(started);
         }
         self.partitions.insert(partition);
         self.of += left as u64;
@@ -245,12 +245,7 @@ impl Replay {
 
     /// After a batch: what each partition still has to read, and whether its end was reached. Gives those that are
     /// through; when they all are, how long it took.
-    pub fn went_on(
-        &mut self,
-        metrics: &Metrics,
-        left: impl Fn(i32) -> i64,
-        ended: &[i32],
-    ) -> (Vec<i32>, Option<Duration>) {
+    pub fn went_on(&mut self, metrics: &Metrics, left: impl Fn(i32) -> i64, ended: &[i32]) -> (Vec<i32>, Option<Duration>) {
         let through: Vec<i32> =
             self.partitions.iter().copied().filter(|&partition| left(partition) <= 0 || ended.contains(&partition)).collect();
         self.forget(&through);
@@ -272,7 +267,8 @@ mod tests {
         let (pane_start, pane_end) = (EventTime(start_ms), EventTime(start_ms + length_ms));
         let sources = BTreeMap::from([("wire.example".to_owned(), count)]);
         let (subject, score_sum) = (Subject(subject.into()), Score(0));
-        let record = PaneRecord { schema: 1, subject, pane_start, pane_end, count, negative: 0, neutral: count, positive: 0, score_sum, sources };
+        let record =
+            PaneRecord { schema: 1, subject, pane_start, pane_end, count, negative: 0, neutral: count, positive: 0, score_sum, sources };
         serde_json::to_vec(&record).unwrap()
     }
 
@@ -282,13 +278,9 @@ mod tests {
     fn panes_come_in_order_once_and_old_ones_without_their_sources() {
         let config = Config::default();
         let mut past = Past::new(&config, EventTime(30 * DAY_MS));
-        for (subject, start_ms, count) in [
-            ("b", 29 * DAY_MS, 1),
-            ("a", 29 * DAY_MS, 2),
-            ("b", 30 * DAY_MS - 10_000, 3),
-            ("a", 29 * DAY_MS, 4),
-            ("too old", DAY_MS, 5),
-        ] {
+        for (subject, start_ms, count) in
+            [("b", 29 * DAY_MS, 1), ("a", 29 * DAY_MS, 2), ("b", 30 * DAY_MS - 10_000, 3), ("a", 29 * DAY_MS, 4), ("too old", DAY_MS, 5)]
+        {
             past.take(&pane(subject, start_ms, 10_000, count));
         }
         past.take(b"not a pane");
@@ -317,7 +309,7 @@ mod tests {
     #[test]
     fn a_replay_is_over_when_every_partition_is_through_or_at_its_end() {
         let metrics = Metrics::new();
-        let mut replay = Replay::new();
+        let mut replay = Replay::new(Instant::now());
         replay.begin(0, 100, Instant::now());
         replay.begin(1, 50, Instant::now());
         let left = |zero: i64, one: i64| move |partition: i32| if partition == 0 { zero } else { one };
@@ -329,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_partition_that_is_revoked_is_not_waited_for() {
-        let mut replay = Replay::new();
+        let mut replay = Replay::new(Instant::now());
         replay.begin(3, 100, Instant::now());
         replay.forget(&[3]);
         assert!(replay.is_over());

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bellwether::config::Config;
@@ -13,9 +14,11 @@ use bellwether::news::{EventTime, ItemObservation, Observation, Score, Sentiment
 use bellwether::pipeline::partition::{Checkpoint, Output, PartitionMonitor};
 use bellwether::window::{OpenPanes, PaneRecord, WatermarkMerge};
 use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::Site;
@@ -214,9 +217,11 @@ pub fn past(size: Size, partition: usize) -> Past {
 
 /// Writes it all to the topics of the site, and the checkpoints to the group `bellwether-monitor`.
 pub fn leave(site: &Site, pasts: &[Past]) {
-    fill(&site.brokers, "sentiment.windows", pasts.iter().map(|past| past.windows.iter().map(record)));
-    fill(&site.brokers, "news.observations", pasts.iter().map(|past| past.observations.iter().map(record)));
-    fill(&site.brokers, "sentiment.alerts", pasts.iter().map(|past| past.alerts.iter().map(record)));
+    let windows = |past: &'_ Past| past.windows.iter().map(|pane| (pane.subject.0.clone(), json(pane))).collect::<Vec<_>>();
+    fill(&site.brokers, "sentiment.windows", pasts.iter().map(windows));
+    fill(&site.brokers, "news.observations", pasts.iter().map(|past| past.observations.iter().map(keyed)));
+    // A compacted topic takes no record without a key.
+    fill(&site.brokers, "sentiment.alerts", pasts.iter().map(|past| past.alerts.iter().map(|alert| (alert.id.clone(), json(alert)))));
     let consumer: BaseConsumer =
         ClientConfig::new().set("bootstrap.servers", &site.brokers).set("group.id", "bellwether-monitor").create().unwrap();
     let mut list = TopicPartitionList::new();
@@ -231,25 +236,49 @@ pub fn leave(site: &Site, pasts: &[Past]) {
 
 /// What is observed after the restart.
 pub fn go_on(site: &Site, pasts: &[Past]) {
-    fill(&site.brokers, "news.observations", pasts.iter().map(|past| past.next.iter().map(record)));
+    fill(&site.brokers, "news.observations", pasts.iter().map(|past| past.next.iter().map(keyed)));
 }
 
-fn record(value: &impl serde::Serialize) -> Vec<u8> {
+fn json(value: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap()
 }
 
-/// Sends the records of each partition, in order, as fast as the brokers take them.
-pub fn fill<Records: IntoIterator<Item = Vec<u8>>>(brokers: &str, topic: &str, partitions: impl IntoIterator<Item = Records>) {
-    let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
+pub fn keyed(observation: &Observation) -> (String, Vec<u8>) {
+    let key = match observation {
+        Observation::Item(item) => item.subject.0.clone(),
+        Observation::Watermark(watermark) => format!("watermark:{}", watermark.raw_partition),
+    };
+    (key, json(observation))
+}
+
+/// Knows whether a record was refused.
+#[derive(Default)]
+struct Refused(AtomicBool);
+
+impl ClientContext for Refused {}
+
+impl ProducerContext for Refused {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if result.is_err() {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Sends the records of each partition, key and value, in order, as fast as the brokers take them.
+pub fn fill<Records: IntoIterator<Item = (String, Vec<u8>)>>(brokers: &str, topic: &str, partitions: impl IntoIterator<Item = Records>) {
+    let producer: ThreadedProducer<Refused> = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("enable.idempotence", "true")
         .set("compression.type", "lz4")
         .set("linger.ms", "20")
-        .create()
+        .create_with_context(Refused::default())
         .unwrap();
     for (partition, records) in partitions.into_iter().enumerate() {
-        for payload in records {
-            let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).partition(partition as i32).payload(&payload);
+        for (key, payload) in records {
+            let mut record: BaseRecord<'_, str, [u8]> = BaseRecord::to(topic).partition(partition as i32).key(&key[..]).payload(&payload);
             while let Err((error, back)) = producer.send(record) {
                 assert!(matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)), "{error}");
                 std::thread::sleep(Duration::from_millis(5));
@@ -258,4 +287,5 @@ pub fn fill<Records: IntoIterator<Item = Vec<u8>>>(brokers: &str, topic: &str, p
         }
     }
     producer.flush(Duration::from_secs(60)).unwrap();
+    assert!(!producer.context().0.load(Ordering::SeqCst), "{topic} did not take all of it");
 }
