@@ -22,7 +22,10 @@ fn the_document_holds_the_figures_that_were_measured() {
         assert!(figures.part(part).is_some(), "{part} was never measured: make bench-delivery ARGS={part}");
     }
     let document = read("docs/delivery.md");
-    assert!(figures.fill(&document) == document, "docs/delivery.md has other figures than docs/delivery.json: make bench-delivery ARGS=document");
+    assert!(
+        figures.fill(&document) == document,
+        "docs/delivery.md has other figures than docs/delivery.json: make bench-delivery ARGS=document"
+    );
 }
 
 #[test]

@@ -29,13 +29,13 @@ use crate::news::EventTime;
 const BATCH_RECORDS: usize = 128;
 const BATCH_BYTES: usize = 4 << 20;
 const CHANNEL_EVENTS: usize = 4;
-/// What may wait for room in the channel before partitions are paused. Pausing throws away what the client has fetched, so
-/// it is for a reader that is too slow, not for one that is busy for a moment, with a commit for example.
+/// What may stand in line for room in the channel before partitions are paused. Pausing throws away what the client has
+/// fetched, and it takes up to a second to go on, so it is for a reader that is too slow, not for one that is busy for a
+/// moment, with a commit for example.
 const WAITING_RECORDS: usize = 4096;
 const WAITING_BYTES: usize = 16 << 20;
-/// How long a full line may stand still before partitions are paused. Until then nothing is polled; to read on after a pause
-/// takes longer than that.
-const STANDSTILL: Duration = Duration::from_millis(200);
+/// How long half of a full line may take. Until then nothing is polled; a reader that needs longer is too slow.
+const LINE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a revocation may wait for the reader to finish; well below `max.poll.interval.ms`.
 const REVOKE_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -227,7 +227,8 @@ impl Context {
         at_end.extend(ended);
     }
 
-    fn much_is_waiting(&self) -> bool {
+    /// How full the line is: 1 and more are full.
+    fn waiting(&self) -> f64 {
         let waiting = self.waiting.lock().expect("no holder of this lock panics");
         let (mut count, mut bytes) = (0, 0);
         for event in waiting.iter() {
@@ -236,7 +237,7 @@ impl Context {
                 bytes += size(records);
             }
         }
-        count >= WAITING_RECORDS || bytes >= WAITING_BYTES
+        f64::max(count as f64 / WAITING_RECORDS as f64, bytes as f64 / WAITING_BYTES as f64)
     }
 
     /// Moves waiting events into the channel as far as there is room; true when none is left.
@@ -423,17 +424,20 @@ impl Committer {
 fn poll(consumer: &BaseConsumer<Context>) {
     let context = consumer.context();
     let mut paused = false;
-    let mut full_since = None;
+    let mut full_since: Option<Instant> = None;
     while !context.stop.is_cancelled() {
         let room = context.forward();
-        let full = !room && !paused && context.much_is_waiting();
-        full_since = full.then(|| full_since.unwrap_or_else(Instant::now));
-        let stands_still = full_since.is_some_and(|since| since.elapsed() >= STANDSTILL);
-        if full && !stands_still {
+        let waiting = context.waiting();
+        full_since = match full_since {
+            Some(_) if waiting <= 0.5 => None,
+            None if waiting >= 1.0 => Some(Instant::now()),
+            full_since => full_since,
+        };
+        let pause = full_since.is_some_and(|since| paused || since.elapsed() >= LINE_PATIENCE);
+        if full_since.is_some() && !pause {
             thread::sleep(Duration::from_millis(2));
             continue;
         }
-        let pause = !room && (paused || stands_still);
         if pause != paused {
             set_paused(consumer, pause);
             paused = pause;

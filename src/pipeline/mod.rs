@@ -151,7 +151,11 @@ fn generations(
     loop {
         let began = Instant::now();
         let error = match generation(parts.clone(), stop.child_token()) {
-            Err(Error::Kafka(error)) if error.is_passing() && !stop.is_cancelled() => error,
+            Err(Error::Kafka(error)) if error.is_passing() && stop.is_cancelled() => {
+                tracing::warn!(role, %error, "stopped without its last commit; what was in it is read again");
+                return Ok(());
+            }
+            Err(Error::Kafka(error)) if error.is_passing() => error,
             ended => return ended,
         };
         if began.elapsed() > LONGEST_PAUSE * 2 {
