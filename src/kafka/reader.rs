@@ -35,7 +35,7 @@ pub fn read_all(
             .set("isolation.level", isolation)
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", "earliest");
-        Ok(client.create_with_context(Quiet)?)
+        Ok(client.create_with_context(Quiet::default())?)
     };
     let (consumer, uncommitted) = (client("read_committed")?, client("read_uncommitted")?);
     let mut list = TopicPartitionList::new();
@@ -99,7 +99,7 @@ pub fn follow(
 ) -> Result<(), Error> {
     let mut client = client_config(config);
     client.set("group.id", format!("{}-reader", config.group)).set("enable.auto.commit", "false").set("isolation.level", "read_committed");
-    let consumer: BaseConsumer<Quiet> = client.create_with_context(Quiet)?;
+    let consumer: BaseConsumer<Quiet> = client.create_with_context(Quiet::default())?;
     let mut list = TopicPartitionList::new();
     for (topic, partitions) in topics {
         for partition in 0..*partitions {
