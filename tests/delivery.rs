@@ -5,11 +5,20 @@
 
 mod common;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use common::observations::{ITEMS, SLOWLY, count, log, offline, panes_published, publish, published, site, wait_for_all};
+use bellwether::config::Config;
+use bellwether::enrich::Watchlist;
+use bellwether::http::board::Board;
+use bellwether::metrics::Metrics;
+use bellwether::pipeline::{self, Roles};
+use common::observations::{ITEMS, Log, SLOWLY, count, log, offline, panes_published, publish, published, records, site, wait_for_all};
 use common::{Broker, Site, finish, produce, read_topic, wait_for};
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, ThreadedProducer};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 #[test]
 fn one_log_gives_one_result_however_it_is_run() {
@@ -66,6 +75,45 @@ fn one_log_gives_one_result_however_it_is_run() {
     assert!(said.contains("state restored"), "{said}");
     println!("panes that were committed when it was killed: {kills:?} of {}", expected.windows_count());
     expected.assert_same(&published(&killed, "killed"), "killed ten times");
+}
+
+/// Sends each record when the one before it has been read, so that every batch which the monitor gets is of exactly one.
+fn publish_one_by_one(site: &Site, topic: &str, log: &Log, read: impl Fn() -> u64) {
+    let producer: ThreadedProducer<DefaultProducerContext> =
+        ClientConfig::new().set("bootstrap.servers", &site.brokers).set("linger.ms", "0").set("acks", "1").create().unwrap();
+    for (number, (partition, key, payload)) in records(log).iter().enumerate() {
+        let record = BaseRecord::to(topic).partition(partition.unwrap()).key(key.as_deref().unwrap()).payload(payload.as_slice());
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while read() <= number as u64 {
+            assert!(Instant::now() < deadline, "record {number} was not read within 30 s");
+            std::thread::sleep(Duration::from_micros(50));
+        }
+    }
+}
+
+#[test]
+fn records_that_come_in_batches_of_exactly_one_give_the_same() {
+    let log = log(ITEMS);
+    let expected = offline(&log);
+    let broker = Broker::start();
+    let site = site(&broker, "singly", "", "'fetch.wait.max.ms' = '500'");
+    // In this process, to see at once what has been read.
+    let text = std::fs::read_to_string(site.config()).unwrap();
+    let brokers = ("BELLWETHER_KAFKA__BROKERS".to_owned(), site.brokers.clone());
+    let config = Arc::new(Config::from_toml(&text, &[brokers], None).unwrap());
+    let (metrics, watchlist, stop) = (Arc::new(Metrics::new()), Arc::new(Watchlist::empty()), CancellationToken::new());
+    let board = Arc::new(Board::new(config.clone(), watchlist.clone(), metrics.clone(), Roles::Monitor));
+    let running = pipeline::start(config, watchlist, metrics.clone(), board, None, Roles::Monitor, stop.clone()).unwrap();
+    let read = metrics.records.with_label_values(&["monitor"]);
+    let began = Instant::now();
+    publish_one_by_one(&site, "news.observations", &log, || read.get());
+    println!("{} records one by one in {:?}", log.len(), began.elapsed());
+    wait_for_all(&site, "singly", &expected);
+    stop.cancel();
+    running.wait().unwrap();
+    assert_eq!(read.get(), log.len() as u64, "each was read once");
+    expected.assert_same(&published(&site, "singly"), "batches of exactly one");
 }
 
 #[test]

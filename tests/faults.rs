@@ -33,26 +33,19 @@ fn health(process: &Process) -> String {
 #[test]
 fn a_cluster_that_loses_leaders_and_coordinators_and_is_gone_for_a_minute_costs_nothing() {
     let cluster = Cluster::start();
-    // Names whose coordinators are on one node, and not on that of the controller.
-    let coordinators = |group: &str| {
-        let id = format!("{group}-monitor-desk");
-        (cluster.group_coordinator(&format!("{group}-monitor")), cluster.transaction_coordinator(&id))
-    };
-    let (group, coordinator) = (0..)
-        .map(|number| format!("desk-{number}"))
-        .find_map(|group| match coordinators(&group) {
-            (Some(one), Some(two)) if one == two && one != 1 => Some((group, one)),
-            _ => None,
-        })
-        .unwrap();
-    let names = format!("group = '{group}'\ninstance = 'desk'");
+    // Names whose coordinators are on one node, and that is not the controller's.
+    let coordinator = 3;
+    let monitors = cluster.name_with_coordinator("__consumer_offsets", coordinator, (0..).map(|number| format!("desk-{number}-monitor")));
+    let id = cluster.name_with_coordinator("__transaction_state", coordinator, (0..).map(|number| format!("{monitors}-{number}")));
+    let (group, instance) = (monitors.strip_suffix("-monitor").unwrap(), id.strip_prefix(&format!("{monitors}-")).unwrap());
+    let names = format!("group = '{group}'\ninstance = '{instance}'");
     let brokers = cluster.addresses();
     let mut news = Newsroom::open(&brokers, &brokers, "replication_factor = 3", &names, SLOWLY);
     let mut process = news.site.run("both");
     process.wait_ready();
 
-    let leader = cluster.leaders("news.observations").into_iter().flatten().find(|node| *node != 1 && *node != coordinator);
-    let leader = leader.expect("each node leads one of the three partitions");
+    let leader = 2;
+    assert!(cluster.leaders("news.observations").contains(&Some(leader)), "each node leads one of the three partitions");
     news.publish(1500);
     news.wait_until_under_way(&process, 0, 100);
     cluster.node(leader).kill();
@@ -68,8 +61,8 @@ fn a_cluster_that_loses_leaders_and_coordinators_and_is_gone_for_a_minute_costs_
     cluster.node(coordinator).kill();
     assert!(Newsroom::scored_by(&process) < before + 1500, "killed half way, not at the end");
     news.wait_until_all_are_scored();
-    let (one, two) = coordinators(&group);
-    assert!([one, two].iter().all(|node| node.is_some_and(|node| node != coordinator)), "the coordinators moved: {one:?}, {two:?}");
+    let now = cluster.coordinators(&[&monitors], &[&id]);
+    assert!(now.iter().all(|node| node.is_some_and(|node| node != coordinator)), "both coordinators moved: {now:?}");
     assert_says(&process.log(), &[RETRIES, &cluster.node(coordinator).address()]);
     cluster.node(coordinator).restart();
 
@@ -97,21 +90,29 @@ fn connections_that_are_refused_or_reset_or_stand_still_cost_nothing() {
     let mut news = Newsroom::open(&broker.address(), &seen, "", "", SLOWLY);
     let mut process = news.site.run("both");
     process.wait_ready();
-    let mut disturb = |news: &mut Newsroom, mode: Mode, what: &str, over: &dyn Fn() -> bool| {
+    proxy.set(Mode::CutAfter(10_000));
+    wait_for("forty connections to be cut off", 60, || {
+        news.publish(200);
+        news.wait_until_all_are_scored();
+        (proxy.cut() >= 40).then_some(())
+    });
+    proxy.set(Mode::Pass);
+    assert_says(&process.log(), &["Disconnected: connection reset by peer"]);
+
+    let disturb = |news: &mut Newsroom, mode: Mode, what: &str| {
         let before = Newsroom::scored_by(&process);
         news.publish(1000);
         news.wait_until_under_way(&process, before, 50);
         proxy.set(mode);
         assert!(Newsroom::scored_by(&process) < before + 1000, "{what} half way, not at the end");
-        wait_for(what, 60, || over().then_some(()));
+        // Until the transaction that is open cannot be finished in time.
+        wait_for("the fault to be felt", 60, || (health(&process) == "degraded").then_some(()));
         proxy.set(Mode::Pass);
         news.wait_until_all_are_scored();
     };
-    disturb(&mut news, Mode::CutAfter(30_000), "thirty cuts", &|| proxy.cut() >= 30);
-    assert_says(&process.log(), &[RETRIES, "Disconnected"]);
-    disturb(&mut news, Mode::Refuse, "refused so long that the group gives the member up", &|| health(&process) == "degraded");
-    assert_says(&process.log(), &[RETRIES, "Connection refused"]);
-    disturb(&mut news, Mode::Stall, "so long that a transaction cannot be finished in time", &|| health(&process) == "degraded");
+    disturb(&mut news, Mode::Refuse, "refused");
+    assert_says(&process.log(), &["Connection refused"]);
+    disturb(&mut news, Mode::Stall, "held up");
     news.close_and_check("connections were cut, refused and held up");
     assert_eq!(health(&process), "ok");
     let said = finish(vec![process]);
@@ -121,7 +122,7 @@ fn connections_that_are_refused_or_reset_or_stand_still_cost_nothing() {
 #[test]
 fn a_process_that_stood_still_drops_what_it_had_and_joins_anew() {
     let broker = Broker::start();
-    let properties = format!("'max.poll.interval.ms' = '3000'\n{SLOWLY}");
+    let properties = format!("'max.poll.interval.ms' = '5000'\n{SLOWLY}");
     let mut news = Newsroom::open(&broker.address(), &broker.address(), "", "", &properties);
     let assigned = |process: &Process| {
         ["classifier", "monitor"].map(|role| process.metric(&format!("bellwether_partitions_assigned{{role=\"{role}\"}}")) as i32)
@@ -138,15 +139,15 @@ fn a_process_that_stood_still_drops_what_it_had_and_joins_anew() {
     news.wait_until_under_way(&one, 0, 50);
     one.signal("-STOP");
     // Longer than max.poll.interval.ms: for it to wake up as a member that was given up.
-    std::thread::sleep(Duration::from_secs(4));
+    std::thread::sleep(Duration::from_secs(6));
     wait_for("the other to have all partitions", 60, || (assigned(&two) == [3, 3]).then_some(()));
     news.wait_until_all_are_scored();
     one.signal("-CONT");
     wait_for("it to join anew", 60, || shared(&one, &two));
+    wait_for("it to be well again, although there is nothing to commit", 60, || (health(&one) == "ok").then_some(()));
     news.publish(500);
     news.close_and_check("one of two stood still");
-    assert_says(&one.log(), &[ANEW, "classifier", "stood still"]);
-    assert_says(&one.log(), &[ANEW, "monitor", "stood still"]);
+    assert_says(&one.log(), &[ANEW, "stood still"]);
     finish(vec![one, two]);
 }
 
@@ -329,7 +330,8 @@ fn a_wall_clock_that_jumps_makes_nothing_late_and_nothing_stand_still() {
     let event_time = |process: &Process| process.status()["event_time"].as_str().map(str::to_owned);
     news.publish(800);
     news.wait_until_all_are_scored();
-    for (set, jump) in [("+7200", "jump_ms=7"), ("-7200", "jump_ms=-14")] {
+    // Far ahead, then a little back. What librdkafka waits for at that moment it waits for as much longer.
+    for (set, jump) in [("+7200", "jump_ms=7"), ("+7192", "jump_ms=-")] {
         let before = wait_for("event time", 60, || event_time(&process));
         clock.set(set);
         wait_for("the jump to be noticed", 60, || (!lines(&process.log(), &["the wall clock was set", jump]).is_empty()).then_some(()));
@@ -337,13 +339,15 @@ fn a_wall_clock_that_jumps_makes_nothing_late_and_nothing_stand_still() {
         news.wait_until_all_are_scored();
         wait_for("event time to go on", 60, || event_time(&process).filter(|now| *now > before));
     }
-    // A restart while the clock is two hours behind what it was.
+    let late = |process: &Process| process.metric("bellwether_observations_total{outcome=\"late\"}");
+    assert_eq!(late(&process), 0.0);
+    // A restart by a clock that is hours behind the one that the last commit was made by.
     finish(vec![process]);
+    clock.set("-7200");
     let process = clock.run(&news);
     news.publish(300);
     news.close_and_check("the clock jumped");
-    assert_eq!(process.metric("bellwether_observations_total{outcome=\"late\"}"), 0.0);
-    assert_eq!(process.metric("bellwether_observations_total{outcome=\"counted\"}"), 0.0);
+    assert_eq!(late(&process), 0.0);
     finish(vec![process]);
 }
 

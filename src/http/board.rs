@@ -306,10 +306,10 @@ impl Board {
     fn health(&self, state: &State) -> Value {
         let now = EventTime::now().0;
         let mut reasons = self.unready(state);
-        let health = if !reasons.is_empty() {
-            "starting"
-        } else if !state.troubles.is_empty() {
+        let health = if !state.troubles.is_empty() {
             "degraded"
+        } else if !reasons.is_empty() {
+            "starting"
         } else {
             "ok"
         };

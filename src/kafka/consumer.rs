@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, ConsumerGroupMetadata, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
@@ -19,7 +20,7 @@ use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, client_config};
+use super::{Complaints, Error, client_config};
 use crate::config::{KafkaConfig, Start};
 use crate::metrics::Metrics;
 use crate::news::EventTime;
@@ -100,10 +101,15 @@ struct Context {
     /// reader sees, so offsets alone do not say that all is read.
     at_end: Mutex<BTreeSet<i32>>,
     held: Mutex<Held>,
+    complaints: Complaints,
     stop: CancellationToken,
 }
 
 impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        super::log(level, facility, message);
+    }
+
     fn stats(&self, statistics: Statistics) {
         let partitions = statistics.topics.get(&self.topic).map(|topic| &topic.partitions);
         let assigned = self.assigned.lock().expect("no holder of this lock panics");
@@ -127,7 +133,7 @@ impl ClientContext for Context {
             return;
         }
         self.metrics.kafka_errors.with_label_values(&[self.role]).inc();
-        tracing::warn!(role = self.role, %error, reason, "Kafka client error; it retries by itself");
+        self.complaints.tell(Some(self.role), &error, reason);
     }
 }
 
@@ -291,6 +297,7 @@ impl Source {
             assigned: Mutex::default(),
             at_end: Mutex::default(),
             held: Mutex::default(),
+            complaints: Complaints::default(),
             stop,
         };
         let reset = match start {

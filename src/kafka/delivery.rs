@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaError, RDKafkaErrorCode};
 use rdkafka::producer::Producer;
 
 use super::Error;
@@ -59,7 +59,18 @@ impl Delivery {
     /// As [`Publisher::send`], and where no transaction can be begun.
     pub fn send(&self, outgoing: Outgoing<'_>) -> Result<(), Error> {
         self.begin()?;
-        self.publisher.send(outgoing)
+        self.publisher.send(outgoing).map_err(|error| self.cause_of(error))
+    }
+
+    /// When a transaction has failed, its records fail for no better reason. Beginning another one, which is refused, tells it.
+    fn cause_of(&self, error: Error) -> Error {
+        if self.transactional_id.is_none() || !matches!(error, Error::Publish { .. }) {
+            return error;
+        }
+        match self.publisher.client().begin_transaction() {
+            Err(KafkaError::Transaction(told)) if told.code() != RDKafkaErrorCode::State => self.failure("publishing", &told),
+            _ => error,
+        }
     }
 
     fn begin(&self) -> Result<(), Error> {
@@ -84,12 +95,13 @@ impl Delivery {
             }
             return Ok(!offsets.is_empty());
         };
+        // Held until the transaction is over: partitions cannot pass to another member between check and commit. A member that
+        // cannot commit any more learns it here, also when it has nothing to commit.
+        let _held = self.committer.hold(offsets)?;
         if offsets.is_empty() && !self.open.get() {
             return Ok(false);
         }
         self.begin()?;
-        // Held until the transaction is over: partitions cannot pass to another member between check and commit.
-        let _held = self.committer.hold(offsets)?;
         if !offsets.is_empty() {
             let list = self.committer.list(offsets)?;
             let member = self.committer.group_metadata().ok_or_else(|| Error::Client("the consumer has no group".into()))?;
@@ -116,8 +128,7 @@ impl Delivery {
         let started = Instant::now();
         loop {
             let Err(error) = call(self.publisher.client()) else { return Ok(()) };
-            let cause = format!("{what}: {error}");
-            let KafkaError::Transaction(told) = &error else { return Err(Error::Aborted(cause)) };
+            let KafkaError::Transaction(told) = &error else { return Err(Error::Aborted(format!("{what}: {error}"))) };
             if told.is_retriable() && started.elapsed() < TRANSACTION_PATIENCE {
                 tracing::warn!(%error, what, "a transaction waits for the brokers");
                 std::thread::sleep(Duration::from_millis(100));
@@ -129,21 +140,32 @@ impl Delivery {
                 Err(telling) => return Err(telling),
                 Ok(()) => {}
             }
-            let code = match self.publisher.client().client().fatal_error() {
-                Some((code, _)) if told.is_fatal() => code,
-                _ => told.code(),
-            };
-            return Err(match (super::mend(code), code) {
-                (Some(mend), _) => Error::Denied { cause, mend },
-                (
-                    None,
-                    RDKafkaErrorCode::Fenced
-                    | RDKafkaErrorCode::ProducerFenced
-                    | RDKafkaErrorCode::InvalidProducerEpoch
-                    | RDKafkaErrorCode::FencedInstanceId,
-                ) => Error::Fenced { id: self.transactional_id.clone().unwrap_or_default(), cause },
-                _ => Error::Aborted(cause),
-            });
+            return Err(self.failure(what, told));
+        }
+    }
+
+    fn failure(&self, what: &str, told: &RDKafkaError) -> Error {
+        let code = match self.publisher.client().client().fatal_error() {
+            Some((code, _)) if told.is_fatal() => code,
+            _ => told.code(),
+        };
+        let cause = match self.publisher.refused() {
+            Some(refused) if code == RDKafkaErrorCode::TopicAuthorizationFailed => format!("{what}: {refused}"),
+            _ => format!("{what}: {told}"),
+        };
+        match (super::mend(code), code) {
+            (Some(mend), _) => Error::Denied { cause, mend },
+            (
+                None,
+                RDKafkaErrorCode::Fenced
+                | RDKafkaErrorCode::ProducerFenced
+                | RDKafkaErrorCode::InvalidProducerEpoch
+                | RDKafkaErrorCode::FencedInstanceId,
+            ) => Error::Fenced { id: self.transactional_id.clone().unwrap_or_default(), cause },
+            (None, RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::IllegalGeneration) => Error::Aborted(format!(
+                "the group has formed anew without this member, which stood still or was cut off, or it was forming just now ({cause})"
+            )),
+            _ => Error::Aborted(cause),
         }
     }
 }

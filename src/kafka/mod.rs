@@ -8,10 +8,12 @@ pub mod producer;
 pub mod reader;
 pub mod topics;
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
-use rdkafka::config::ClientConfig;
+use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
@@ -109,13 +111,41 @@ impl From<rdkafka::error::KafkaError> for Error {
     }
 }
 
+/// What librdkafka says. The user's own properties go to all clients, and to some they mean nothing: that is no news.
+fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    let level = if facility == "CONFWARN" && message.contains("will be ignored by this") { RDKafkaLogLevel::Debug } else { level };
+    DefaultClientContext.log(level, facility, message);
+}
+
+/// The errors of a client and when each was told last. A broker that is gone is missed many times a second.
+#[derive(Default)]
+struct Complaints(Mutex<HashMap<RDKafkaErrorCode, Instant>>);
+
+impl Complaints {
+    const AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+    fn tell(&self, role: Option<&str>, error: &KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+        let mut told = self.0.lock().expect("no holder of this lock panics");
+        if told.get(&code).is_none_or(|at| at.elapsed() >= Self::AGAIN_AFTER) {
+            told.insert(code, Instant::now());
+            tracing::warn!(role, %error, reason, "Kafka client error; it retries by itself");
+        }
+    }
+}
+
 /// For clients that only read or ask: the end of a partition comes as an "error" and is none.
-struct Quiet;
+#[derive(Default)]
+struct Quiet(Complaints);
 
 impl ClientContext for Quiet {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
-            tracing::warn!(%error, reason, "Kafka client error; it retries by itself");
+            self.0.tell(None, &error, reason);
         }
     }
 }

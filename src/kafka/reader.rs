@@ -55,7 +55,7 @@ impl Reader {
                 .set("isolation.level", isolation)
                 .set("enable.partition.eof", "true")
                 .set("auto.offset.reset", "earliest");
-            Ok(client.create_with_context(Quiet)?)
+            Ok(client.create_with_context(Quiet::default())?)
         };
         Ok(Self { committed: client("read_committed")?, uncommitted: client("read_uncommitted")?, patience, stop })
     }
@@ -164,7 +164,7 @@ pub fn follow(
 ) -> Result<(), Error> {
     let mut client = client_config(config);
     client.set("group.id", format!("{}-reader", config.group)).set("enable.auto.commit", "false").set("isolation.level", "read_committed");
-    let consumer: BaseConsumer<Quiet> = client.create_with_context(Quiet)?;
+    let consumer: BaseConsumer<Quiet> = client.create_with_context(Quiet::default())?;
     let mut list = TopicPartitionList::new();
     for (topic, partitions) in topics {
         for partition in 0..*partitions {

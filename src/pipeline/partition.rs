@@ -130,11 +130,15 @@ impl PartitionMonitor {
         Self::retention_ms(config) + config.detect.history.ms() + 3_600_000
     }
 
-    /// Reads one observation at `offset`. Outputs follow only from watermarks.
+    /// Reads one observation at `offset`. Outputs follow only from watermarks. What was taken in before a restart is told as
+    /// nothing.
     pub fn observe(&mut self, observation: &Observation, offset: i64) -> (Option<Counted>, Vec<Output>) {
         self.position = offset + 1;
         match observation {
-            Observation::Item(item) => (Some(self.count(item, offset)), Vec::new()),
+            Observation::Item(item) => {
+                let counted = self.count(item, offset);
+                ((offset >= self.live_from).then_some(counted), Vec::new())
+            }
             Observation::Watermark(watermark) if offset >= self.live_from => (None, self.advance(watermark)),
             Observation::Watermark(_) => (None, Vec::new()),
         }

@@ -62,20 +62,25 @@ impl Cluster {
         partitions.iter().map(|partition| Some(partition.leader()).filter(|leader| *leader > 0)).collect()
     }
 
-    /// Who coordinates the consumer group.
-    pub fn group_coordinator(&self, group: &str) -> Option<i32> {
-        self.coordinator("__consumer_offsets", group)
+    /// Who coordinates these consumer groups and transactional ids.
+    pub fn coordinators(&self, groups: &[&str], transactional_ids: &[&str]) -> Vec<Option<i32>> {
+        let of = |topic: &str, names: &[&str]| -> Vec<Option<i32>> {
+            let leaders = self.leaders(topic);
+            names.iter().map(|name| leaders[place(name, leaders.len())]).collect()
+        };
+        [of("__consumer_offsets", groups), of("__transaction_state", transactional_ids)].concat()
     }
 
-    /// Who coordinates the transactions of the transactional id.
-    pub fn transaction_coordinator(&self, id: &str) -> Option<i32> {
-        self.coordinator("__transaction_state", id)
-    }
-
-    /// The leader of the partition in which the brokers keep the name: `String.hashCode` of Java, modulo their number.
-    fn coordinator(&self, topic: &str, name: &str) -> Option<i32> {
+    /// The first of `names` that this node coordinates.
+    pub fn name_with_coordinator(&self, topic: &str, node: i32, names: impl Iterator<Item = String>) -> String {
         let leaders = self.leaders(topic);
-        let hash = name.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
-        leaders[hash.checked_abs().unwrap_or(0) as usize % leaders.len()]
+        let mut names = names.take(1000);
+        names.find(|name| leaders[place(name, leaders.len())] == Some(node)).unwrap_or_else(|| panic!("{topic}: {leaders:?}"))
     }
+}
+
+/// The partition in which the brokers keep what they know of a name: `String.hashCode` of Java, modulo their number.
+fn place(name: &str, partitions: usize) -> usize {
+    let hash = name.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    hash.checked_abs().unwrap_or(0) as usize % partitions
 }

@@ -11,7 +11,7 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use serde_json::json;
 
-use super::observations::{PARTITIONS, RULES, START_MS, offline, published_on};
+use super::observations::{PARTITIONS, RULES, START_MS, offline_by, published_on};
 use super::{Process, Site, read_topic, wait_for};
 
 /// The model takes the first two for bad news.
@@ -34,8 +34,8 @@ impl Newsroom {
     /// `brokers` for the test, `seen` for the process, which may see them through a proxy or as another user.
     pub fn open(brokers: &str, seen: &str, create: &str, kafka: &str, properties: &str) -> Self {
         let text = format!(
-            "{create}\n[kafka]\ncommit_interval = '100ms'\n{kafka}\n[kafka.properties]\n'session.timeout.ms' = '2000'\n\
-             'heartbeat.interval.ms' = '500'\n'transaction.timeout.ms' = '3000'\n{properties}\n\
+            "{create}\n[kafka]\ncommit_interval = '100ms'\n{kafka}\n[kafka.properties]\n'session.timeout.ms' = '4000'\n\
+             'heartbeat.interval.ms' = '1000'\n'transaction.timeout.ms' = '5000'\n{properties}\n\
              [watermark]\nidle_after = '10m'\ninterval = '100ms'\n{RULES}"
         );
         let site = Site::at(seen.to_owned(), "tests/fixtures/tiny", &text);
@@ -100,7 +100,7 @@ impl Newsroom {
 
     pub fn wait_until_all_are_scored(&self) {
         let expected = self.ids.len() - self.scored_from;
-        wait_for("all items to be scored", 90, || {
+        wait_for("all items to be scored", 120, || {
             std::thread::sleep(Duration::from_millis(200));
             (self.scored().len() >= expected).then_some(())
         });
@@ -122,7 +122,7 @@ impl Newsroom {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let (log, found) = (self.observations(), published_on(&self.brokers, "sentiment"));
-            let judged = offline(&log);
+            let judged = offline_by(&std::fs::read_to_string(self.site.config()).unwrap(), &log);
             if judged == found || Instant::now() > deadline {
                 self.check_observations(what, &log);
                 judged.assert_same(&found, what);

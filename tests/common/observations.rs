@@ -116,17 +116,19 @@ pub fn log(items: i64) -> Log {
 }
 
 pub fn publish(broker: &Broker, log: &[(i32, Observation)]) {
-    let records: Vec<_> = log
-        .iter()
-        .map(|(partition, observation)| {
-            let key = match observation {
-                Observation::Item(item) => item.subject.0.clone(),
-                Observation::Watermark(watermark) => format!("watermark:{}", watermark.raw_partition),
-            };
-            (Some(*partition), Some(key), serde_json::to_vec(observation).unwrap())
-        })
-        .collect();
-    produce_batches_of(100, &broker.address(), "news.observations", &records);
+    produce_batches_of(100, &broker.address(), "news.observations", &records(log));
+}
+
+/// Partition, key and payload.
+pub fn records(log: &[(i32, Observation)]) -> Vec<(Option<i32>, Option<String>, Vec<u8>)> {
+    let record = |(partition, observation): &(i32, Observation)| {
+        let key = match observation {
+            Observation::Item(item) => item.subject.0.clone(),
+            Observation::Watermark(watermark) => format!("watermark:{}", watermark.raw_partition),
+        };
+        (Some(*partition), Some(key), serde_json::to_vec(observation).unwrap())
+    };
+    log.iter().map(record).collect()
 }
 
 /// What a reader of the two topics must see: panes of each partition in order; transitions, which are spread over
@@ -167,7 +169,11 @@ impl Published {
 
 /// Without Kafka: the log through the core, record by record.
 pub fn offline(log: &[(i32, Observation)]) -> Published {
-    let config = Arc::new(Config::from_toml(RULES, &[], None).unwrap());
+    offline_by(RULES, log)
+}
+
+pub fn offline_by(config: &str, log: &[(i32, Observation)]) -> Published {
+    let config = Arc::new(Config::from_toml(config, &[], None).unwrap());
     let (mut windows, mut alerts) = (BTreeMap::<i32, Vec<String>>::new(), Vec::new());
     let mut monitors: Vec<PartitionMonitor> =
         (0..PARTITIONS).map(|_| PartitionMonitor::new(config.clone(), Arc::new(Watchlist::empty()), 0)).collect();
