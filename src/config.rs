@@ -240,6 +240,7 @@ pub struct WindowConfig {
     pub allowed_lateness: Span,
     pub size: Span,
     pub hop: Span,
+    pub index_half_life: Span,
     pub evidence: usize,
 }
 

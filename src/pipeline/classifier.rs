@@ -23,7 +23,8 @@ use crate::kafka::producer::Outgoing;
 use crate::kafka::topics::{Partitions, max_record_bytes};
 use crate::metrics::Metrics;
 use crate::news::{
-    Classification, EventTime, ItemObservation, NewsItem, Observation, RawPlace, SCHEMA_VERSION, Scored, WatermarkObservation,
+    Classification, EventTime, ItemObservation, NewsItem, Observation, RawPlace, SCHEMA_VERSION, Score, Scored, Sentiment, Subject,
+    WatermarkObservation,
 };
 use crate::privacy;
 use crate::window::PartitionClock;
@@ -194,9 +195,8 @@ impl Intake {
             false => decode(&record.payload, record.time, &self.config.decode),
         };
         match decoded {
-            Ok(mut item) => {
-                let mentions = self.watchlist.mentions(&item);
-                let masked = if self.config.privacy.mask { privacy::mask(&mut item) } else { BTreeMap::new() };
+            Ok(item) => {
+                let Ready { item, masked, mentions } = Ready::new(item, &self.config, &self.watchlist);
                 for (kind, count) in &masked {
                     self.metrics.masked.with_label_values(&[kind]).inc_by(u64::from(*count));
                 }
@@ -210,6 +210,44 @@ impl Intake {
 /// A headline for evidence: at most 500 characters, whatever was sent as a title.
 fn cut_title(title: &str) -> String {
     title.chars().take(500).collect()
+}
+
+/// An item as the model may see it: the watchlist has looked at its text, then personal data was masked.
+pub(crate) struct Ready {
+    pub item: NewsItem,
+    /// Pieces of personal data replaced, by kind.
+    pub masked: BTreeMap<String, u32>,
+    pub mentions: Mentions,
+}
+
+impl Ready {
+    pub fn new(mut item: NewsItem, config: &Config, watchlist: &Watchlist) -> Self {
+        let mentions = watchlist.mentions(&item);
+        let masked = if config.privacy.mask { privacy::mask(&mut item) } else { BTreeMap::new() };
+        Self { item, masked, mentions }
+    }
+}
+
+/// The item as each of its subjects sees it.
+pub(crate) fn observe<'item>(
+    item: &'item NewsItem,
+    subjects: &'item [Subject],
+    topic: &'item str,
+    sentiment: Sentiment,
+    score: Score,
+) -> impl Iterator<Item = ItemObservation> + 'item {
+    subjects.iter().map(move |subject| ItemObservation {
+        schema: SCHEMA_VERSION,
+        subject: subject.clone(),
+        id: item.id.clone(),
+        event_time_ms: item.published_at.0,
+        topic: topic.to_owned(),
+        sentiment,
+        score,
+        source: item.source.clone(),
+        title: item.title.as_deref().map(cut_title),
+        url: item.url.clone(),
+    })
 }
 
 /// Publishes results in order of arrival, keeps the watermarks, commits.
@@ -346,20 +384,9 @@ impl PublishStage {
         let topics = &self.parts.config.kafka.topics;
         let Classification { topic, sentiment, truncated, .. } = result;
         let about = subjects(&topic.label, mentions);
-        for subject in &about {
-            let observation = Observation::Item(ItemObservation {
-                schema: SCHEMA_VERSION,
-                subject: subject.clone(),
-                id: item.id.clone(),
-                event_time_ms: item.published_at.0,
-                topic: topic.label.clone(),
-                sentiment: sentiment.label,
-                score: sentiment.score,
-                source: item.source.clone(),
-                title: item.title.as_deref().map(cut_title),
-                url: item.url.clone(),
-            });
-            let payload = super::to_json(&observation);
+        for observation in observe(&item, &about, &topic.label, sentiment.label, sentiment.score) {
+            let subject = observation.subject.clone();
+            let payload = super::to_json(&Observation::Item(observation));
             let key = Some(subject.as_str().as_bytes());
             // The raw record's timestamp travels on, so that every later stage can tell its delay.
             self.delivery.send(Outgoing {

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::detect::{AlertRecord, Detector};
 use crate::enrich::Watchlist;
 use crate::news::{EventTime, ItemObservation, Observation, Subject, WatermarkObservation};
-use crate::window::{History, OpenPanes, PaneRecord, WatermarkMerge, WindowCounts};
+use crate::window::{History, OpenPanes, PaneRecord, SentimentIndex, WatermarkMerge, WindowCounts};
 
 /// What reading one observation led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +56,7 @@ pub struct PartitionMonitor {
     watermarks: WatermarkMerge,
     panes: OpenPanes,
     history: History,
+    index: SentimentIndex,
     detector: Detector,
     closed_until: Option<EventTime>,
     /// Next offset to be read.
@@ -72,6 +73,7 @@ impl PartitionMonitor {
             watermarks: WatermarkMerge::default(),
             panes: OpenPanes::new(config.window.pane.ms()),
             history: History::new(),
+            index: SentimentIndex::new(config.window.index_half_life.ms()),
             detector: Detector::new(config.clone(), watchlist),
             closed_until: None,
             position,
@@ -95,6 +97,7 @@ impl PartitionMonitor {
         let until = checkpoint.closed_until;
         let published: Vec<PaneRecord> = panes.iter().filter(|pane| pane.pane_end <= until).cloned().collect();
         monitor.history.push(&published);
+        monitor.index.restore(&published);
         monitor.detector.learn(&published);
         monitor.detector.restore_since(checkpoint.since);
         for alert in alerts.iter().filter(|alert| alert.at <= until) {
@@ -123,9 +126,10 @@ impl PartitionMonitor {
         self.config.longest_window_ms() + Self::memory_ms(&self.config)
     }
 
-    /// How far back of `closed_until` panes must be read to restore: windows, memory and the baseline.
+    /// How far back of `closed_until` panes must be read to restore: windows, memory, the baseline and the index.
     pub fn restore_horizon_ms(config: &Config) -> i64 {
-        config.longest_window_ms() + Self::memory_ms(config) + config.detect.history.ms() + 3_600_000
+        let past = config.detect.history.ms().max(SentimentIndex::horizon_ms(config.window.index_half_life.ms()));
+        config.longest_window_ms() + Self::memory_ms(config) + past + 3_600_000
     }
 
     /// Reads one observation at `offset`. Outputs follow only from watermarks.
@@ -180,7 +184,8 @@ impl PartitionMonitor {
     }
 
     fn close(&mut self, end: EventTime, outputs: &mut Vec<Output>) {
-        let records = self.panes.close(end);
+        let mut records = self.panes.close(end);
+        self.index.update(&mut records);
         self.history.push(&records);
         self.detector.learn(&records);
         let alerts = self.detector.evaluate(end, &self.history);

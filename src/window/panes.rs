@@ -21,6 +21,11 @@ pub struct PaneRecord {
     pub score_sum: Score,
     /// Items by source; items without one count as `unknown`.
     pub sources: BTreeMap<String, u64>,
+    /// The subject's sentiment index at the end of the pane, and the weight behind it. See [`super::index`].
+    #[serde(default)]
+    pub index: Score,
+    #[serde(default)]
+    pub index_weight: Score,
 }
 
 #[derive(Debug, Default)]
@@ -101,6 +106,9 @@ impl OpenPanes {
                 positive: pane.positive,
                 score_sum: pane.score_sum,
                 sources: pane.sources,
+                // Known once the pane has its place among the others.
+                index: Score::default(),
+                index_weight: Score::default(),
             })
             .collect()
     }
