@@ -101,6 +101,7 @@ fn log() -> Log {
                 source: Some(format!("source-{}.example", number % 4)),
                 title: Some(format!("Item {number} of the synthetic log")),
                 url: None,
+                subjects: Vec::new(),
             };
             let record = (partition_of(&subject), Observation::Item(item));
             if number % 40 == 0 {
@@ -111,8 +112,14 @@ fn log() -> Log {
         if number % 10 == 9 || number == ITEMS - 1 {
             for (raw_partition, behind) in [(0, 12), (1, 15)] {
                 let watermark_ms = Some(START_MS + (second - behind) * 1000);
-                let watermark =
-                    Observation::Watermark(WatermarkObservation { schema: 1, raw_partition, raw_partitions: 2, watermark_ms, idle: false });
+                let watermark = Observation::Watermark(WatermarkObservation {
+                    schema: 1,
+                    raw_partition,
+                    raw_partitions: 2,
+                    watermark_ms,
+                    idle: false,
+                    market: Vec::new(),
+                });
                 log.extend((0..PARTITIONS).map(|partition| (partition, watermark.clone())));
             }
         }

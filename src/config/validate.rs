@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
-use super::{Condition, Config, DriftConfig, Span, property_value};
+use super::{Condition, Config, DriftConfig, NoveltyConfig, RuleConfig, Span, property_value};
+use crate::news::SubjectKind;
 
 /// 32 bytes each: 32 MB.
 const MAX_DRIFT_ITEMS: usize = 1_000_000;
+/// Some 500 bytes each: 50 MB for one subject.
+const MAX_STORIES: usize = 100_000;
 
 /// Properties that delivery depends on: Bellwether sets them, and a user's value would break a promise.
 const OWN_PROPERTIES: [&str; 12] = [
@@ -22,6 +25,41 @@ const OWN_PROPERTIES: [&str; 12] = [
     "acks",
     "partition.assignment.strategy",
 ];
+
+/// `section` is the rule's, or that of what it does otherwise for one subject.
+fn check_rule(rule: &RuleConfig, section: &str, check: &mut impl FnMut(bool, String)) {
+    let (warning, critical, resolve) = (rule.warning, rule.critical, rule.resolve);
+    check(
+        rule.condition.reached(critical, warning),
+        format!("{section}.critical = {critical} must be at least as bad as warning = {warning}"),
+    );
+    check(rule.condition.reached(warning, resolve), format!("{section}.resolve = {resolve} must be no worse than warning = {warning}"));
+    let range = match rule.condition {
+        Condition::Surge | Condition::Share => 0.0..=1.0,
+        Condition::Level | Condition::Relative => -1.0..=1.0,
+    };
+    for (key, value) in [("warning", warning), ("critical", critical), ("resolve", resolve)] {
+        let (low, high) = (range.start(), range.end());
+        check(range.contains(&value), format!("{section}.{key} = {value} must lie between {low} and {high}"));
+    }
+    check(rule.min_count > 0, format!("{section}.min_count = 0 must be at least 1"));
+    let confidence = rule.confidence;
+    check(
+        (0.5..1.0).contains(&confidence),
+        format!("{section}.confidence = {confidence} must be at least 0.5, which judges the value as it is, and below 1"),
+    );
+    let market = rule.group_by == SubjectKind::Market;
+    check(
+        !(market && rule.condition == Condition::Relative),
+        format!("{section}.condition = \"relative\" compares with the market; group_by = \"market\" leaves nothing to compare"),
+    );
+    // The other partitions know the market's counts, but neither its past nor its sources.
+    let known = market && matches!(rule.condition, Condition::Share | Condition::Level) && rule.min_sources <= 1;
+    check(
+        !rule.inhibits || known,
+        format!("{section}.inhibits = true needs group_by = \"market\", condition = \"share\" or \"level\", and min_sources = 1"),
+    );
+}
 
 impl Config {
     /// Adds a line for each rule that a value breaks.
@@ -43,25 +81,17 @@ impl Config {
             check(positive(hop) && size.ms() % hop.ms().max(1) == 0, format!("{section}.hop = \"{hop}\" must divide {key} = \"{size}\""));
         }
         for (name, rule) in &self.rules {
-            let (warning, critical, resolve) = (rule.warning, rule.critical, rule.resolve);
-            check(
-                rule.condition.reached(critical, warning),
-                format!("rules.{name}.critical = {critical} must be at least as bad as warning = {warning}"),
-            );
-            check(
-                rule.condition.reached(warning, resolve),
-                format!("rules.{name}.resolve = {resolve} must be no worse than warning = {warning}"),
-            );
-            let range = match rule.condition {
-                Condition::Surge | Condition::Share => 0.0..=1.0,
-                Condition::Level => -1.0..=1.0,
-            };
-            for (key, value) in [("warning", warning), ("critical", critical), ("resolve", resolve)] {
-                let (low, high) = (range.start(), range.end());
-                check(range.contains(&value), format!("rules.{name}.{key} = {value} must lie between {low} and {high}"));
-            }
-            check(rule.min_count > 0, format!("rules.{name}.min_count = 0 must be at least 1"));
             check(!name.contains('/'), format!("rules.{name}: a rule's name must not contain \"/\""));
+            check_rule(rule, &format!("rules.{name}"), &mut check);
+            for (subject, own) in rule.overridden() {
+                let section = format!("rules.{name}.overrides.{:?}", subject.as_str());
+                let covered = rule.covers(&subject);
+                check(
+                    covered,
+                    format!("{section}: the rule does not judge that subject; it is written as in an alert, such as \"topic:Macro\""),
+                );
+                check_rule(&own, &section, &mut check);
+            }
         }
         let kafka = &self.kafka;
         check(!kafka.brokers.trim().is_empty(), "kafka.brokers = \"\" must name at least one host:port".into());
@@ -91,6 +121,13 @@ impl Config {
             format!(
                 "kafka.create.windows_retention = \"{}\" must be at least detect.history = \"{}\"",
                 create.windows_retention, self.detect.history
+            ),
+        );
+        check(
+            create.windows_retention >= self.novelty.horizon,
+            format!(
+                "kafka.create.windows_retention = \"{}\" must be at least novelty.horizon = \"{}\"",
+                create.windows_retention, self.novelty.horizon
             ),
         );
         check(self.decode.max_bytes > 0, "decode.max_bytes = 0 must be at least 1".into());
@@ -127,6 +164,15 @@ impl Config {
             format!("health.stall_after = \"{}\" must be longer than nothing", self.health.stall_after),
         );
         check(positive(self.shutdown.deadline), format!("shutdown.deadline = \"{}\" must be longer than nothing", self.shutdown.deadline));
+        let NoveltyConfig { similarity, max_stories, .. } = self.novelty;
+        check(
+            similarity > 0.0 && similarity <= 1.0,
+            format!("novelty.similarity = {similarity} must be above 0 and at most 1; 1 takes only equal headlines for copies"),
+        );
+        check(
+            (1..=MAX_STORIES).contains(&max_stories),
+            format!("novelty.max_stories = {max_stories} must lie between 1 and {MAX_STORIES}: each is kept in memory, for each subject"),
+        );
         let detect = &self.detect;
         check(detect.dispersion > 0.0, format!("detect.dispersion = {} must be above 0", detect.dispersion));
         check(

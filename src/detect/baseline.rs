@@ -47,14 +47,14 @@ impl Baseline {
 
     pub fn push(&mut self, record: &PaneRecord) {
         self.since = Some(self.since.map_or(record.pane_start, |since| since.min(record.pane_start)));
-        if record.negative == 0 {
+        if record.novel_negative == 0 {
             return;
         }
         let slice = record.pane_start.floor(BUCKET_MS);
         let slices = self.negatives.entry(record.subject.clone()).or_default();
         match slices.back_mut() {
-            Some((last, count)) if *last == slice => *count += record.negative,
-            _ => slices.push_back((slice, record.negative)),
+            Some((last, count)) if *last == slice => *count += record.novel_negative,
+            _ => slices.push_back((slice, record.novel_negative)),
         }
     }
 

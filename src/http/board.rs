@@ -429,6 +429,7 @@ fn watermark_lag(state: &State, now: i64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::Standing;
     use crate::news::Score;
 
     fn board() -> Board {
@@ -436,8 +437,9 @@ mod tests {
     }
 
     fn view(end: i64, subjects: &[&str]) -> View {
-        let counts = WindowCounts { count: 4, negative: 1, neutral: 3, positive: 0, score_sum: Score(-800_000) };
-        View { end: EventTime(end), windows: subjects.iter().map(|name| (Subject((*name).into()), counts)).collect() }
+        let counts = WindowCounts { count: 4, negative: 1, neutral: 3, positive: 0, score_sum: Score(-800_000), ..WindowCounts::default() };
+        let windows = subjects.iter().map(|name| (Subject((*name).into()), counts)).collect();
+        View { end: EventTime(end), windows, standing: Standing::default() }
     }
 
     #[test]

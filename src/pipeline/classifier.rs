@@ -23,10 +23,10 @@ use crate::kafka::producer::Outgoing;
 use crate::kafka::topics::{Partitions, max_record_bytes};
 use crate::metrics::Metrics;
 use crate::news::{
-    Classification, EventTime, ItemObservation, NewsItem, Observation, RawPlace, SCHEMA_VERSION, Scored, WatermarkObservation,
+    Classification, EventTime, ItemObservation, NewsItem, Observation, RawPlace, SCHEMA_VERSION, Scored, SubjectKind, WatermarkObservation,
 };
 use crate::privacy;
-use crate::window::PartitionClock;
+use crate::window::{MarketTally, PartitionClock};
 
 pub const ROLE: &str = "classifier";
 /// Slabs between intake and publisher: one being classified, one ready. More would only add delay and memory.
@@ -73,6 +73,7 @@ pub fn run(parts: Parts, classify: Arc<dyn Classify>, stop: CancellationToken) -
     let stage = PublishStage {
         delivery,
         clocks: BTreeMap::new(),
+        tallies: BTreeMap::new(),
         offsets: Offsets::new(),
         finished: Offsets::new(),
         committed_at: Instant::now(),
@@ -217,6 +218,8 @@ struct PublishStage {
     parts: Parts,
     delivery: Delivery,
     clocks: BTreeMap<i32, PartitionClock>,
+    /// What items add to the market and no watermark has said yet. It goes out in the transaction of the items.
+    tallies: BTreeMap<i32, MarketTally>,
     /// Finished and not yet committed.
     offsets: Offsets,
     /// The last that was finished of each partition.
@@ -265,6 +268,7 @@ impl PublishStage {
                         offsets.retain(|partition, _| !partitions.contains(partition));
                     }
                     self.clocks.retain(|partition, _| !partitions.contains(partition));
+                    self.tallies.retain(|partition, _| !partitions.contains(partition));
                     let _ = done.send(());
                 }
                 Ok(Step::Event(SourceEvent::Failed(error))) => return Err(error.into()),
@@ -333,7 +337,7 @@ impl PublishStage {
     }
 
     fn publish_item(
-        &self,
+        &mut self,
         item: NewsItem,
         masked: BTreeMap<String, u32>,
         mentions: &Mentions,
@@ -346,7 +350,10 @@ impl PublishStage {
         let topics = &self.parts.config.kafka.topics;
         let Classification { topic, sentiment, truncated, .. } = result;
         let about = subjects(&topic.label, mentions);
+        let pane = self.parts.config.window.pane.ms();
+        self.tallies.entry(place.partition).or_default().count(item.published_at, sentiment.label, sentiment.score, pane);
         for subject in &about {
+            let market = subject.kind() == SubjectKind::Market;
             let observation = Observation::Item(ItemObservation {
                 schema: SCHEMA_VERSION,
                 subject: subject.clone(),
@@ -358,6 +365,7 @@ impl PublishStage {
                 source: item.source.clone(),
                 title: item.title.as_deref().map(cut_title),
                 url: item.url.clone(),
+                subjects: if market { about.iter().filter(|other| *other != subject).cloned().collect() } else { Vec::new() },
             });
             let payload = super::to_json(&observation);
             let key = Some(subject.as_str().as_bytes());
@@ -427,8 +435,19 @@ impl PublishStage {
         self.publish_watermarks(records)
     }
 
+    /// Says what no watermark has said of the market, with the watermarks as they stand.
+    fn settle(&mut self) -> Result<(), Error> {
+        let open = self.tallies.iter().filter(|(_, tally)| !tally.is_empty()).map(|(&partition, _)| partition);
+        let raw = self.parts.partitions.raw;
+        let records = open.filter_map(|partition| Some(self.clocks.get(&partition)?.restate(partition, raw))).collect();
+        self.publish_watermarks(records)
+    }
+
     fn publish_watermarks(&mut self, records: Vec<WatermarkObservation>) -> Result<(), Error> {
-        for record in records {
+        for mut record in records {
+            let tally = self.tallies.entry(record.raw_partition).or_default();
+            record.market = tally.take();
+            // More than one record holds: the rest goes before the next commit.
             // With its offset in the transaction, whoever does not own the partition any more cannot speak for it.
             if let Some(finished) = self.finished.get(&record.raw_partition) {
                 self.offsets.entry(record.raw_partition).or_insert_with(|| finished.clone());
@@ -449,6 +468,9 @@ impl PublishStage {
     }
 
     fn commit(&mut self) -> Result<(), Error> {
+        while self.tallies.iter().any(|(partition, tally)| !tally.is_empty() && self.clocks.contains_key(partition)) {
+            self.settle()?;
+        }
         super::commit(&self.delivery, &mut self.offsets, ROLE, &self.parts)?;
         // From its end: a slow commit must not follow on every slab.
         self.committed_at = Instant::now();

@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
-use crate::detect::{AlertRecord, Detector};
+use crate::config::{Config, RuleConfig};
+use crate::detect::life::Life;
+use crate::detect::{AlertRecord, Detector, Seen, Standing};
 use crate::enrich::Watchlist;
 use crate::news::{EventTime, ItemObservation, Observation, Subject, WatermarkObservation};
-use crate::window::{History, OpenPanes, PaneRecord, WatermarkMerge, WindowCounts};
+use crate::novelty::Novelty;
+use crate::window::{History, MarketPanes, OpenPanes, PaneRecord, WatermarkMerge, WindowCounts};
 
 /// What reading one observation led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub enum Output {
 pub struct View {
     pub end: EventTime,
     pub windows: BTreeMap<Subject, WindowCounts>,
+    /// How its alerts stand that publish nothing at the moment.
+    pub standing: Standing,
 }
 
 /// What is committed with the offset: enough to replay from there without emitting anything twice.
@@ -49,6 +53,12 @@ pub struct Checkpoint {
     pub watermarks: WatermarkMerge,
     /// Since when the baseline has seen panes.
     pub since: Option<EventTime>,
+    /// Market-wide alerts by their rule: only one partition publishes them, and all must know.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub market: BTreeMap<String, Life>,
+    /// True where the market's items are on this partition.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub owns_market: bool,
 }
 
 pub struct PartitionMonitor {
@@ -56,6 +66,10 @@ pub struct PartitionMonitor {
     watermarks: WatermarkMerge,
     panes: OpenPanes,
     history: History,
+    /// The market's counts, where a rule asks for them.
+    market: MarketPanes,
+    watches_market: bool,
+    owns_market: bool,
     detector: Detector,
     closed_until: Option<EventTime>,
     /// Next offset to be read.
@@ -70,8 +84,11 @@ impl PartitionMonitor {
     pub fn new(config: Arc<Config>, watchlist: Arc<Watchlist>, position: i64) -> Self {
         Self {
             watermarks: WatermarkMerge::default(),
-            panes: OpenPanes::new(config.window.pane.ms()),
+            panes: OpenPanes::new(config.window.pane.ms()).with_novelty(Novelty::new(config.novelty)),
             history: History::new(),
+            market: MarketPanes::new(config.window.pane.ms()),
+            watches_market: config.watches_market(),
+            owns_market: false,
             detector: Detector::new(config.clone(), watchlist),
             closed_until: None,
             position,
@@ -93,10 +110,15 @@ impl PartitionMonitor {
     ) -> Self {
         let mut monitor = Self::new(config, watchlist, replay_from);
         let until = checkpoint.closed_until;
-        let published: Vec<PaneRecord> = panes.iter().filter(|pane| pane.pane_end <= until).cloned().collect();
+        let all = panes.iter().filter(|pane| pane.pane_end <= until).cloned();
+        let (market, published): (Vec<PaneRecord>, Vec<PaneRecord>) = all.partition(|pane| pane.subject == Subject::market_counts());
+        monitor.market.restore(&market);
+        monitor.panes.restore(&published);
         monitor.history.push(&published);
         monitor.detector.learn(&published);
         monitor.detector.restore_since(checkpoint.since);
+        monitor.detector.restore_market_lives(&checkpoint.market);
+        monitor.owns_market = checkpoint.owns_market;
         for alert in alerts.iter().filter(|alert| alert.at <= until) {
             monitor.detector.restore(alert);
         }
@@ -104,9 +126,10 @@ impl PartitionMonitor {
         let mut end = until.plus(-Self::memory_ms(&monitor.config));
         while end < until {
             end = end.plus(pane);
-            monitor.detector.recall(end, &monitor.history);
+            let seen = Seen { history: &monitor.history, market: &monitor.market, novelty: monitor.panes.novelty() };
+            monitor.detector.recall(end, &seen);
         }
-        monitor.history.forget_before(until.plus(-monitor.retention_ms()));
+        monitor.forget_before(until);
         monitor.watermarks = checkpoint.watermarks.clone();
         monitor.closed_until = Some(until);
         monitor.live_from = checkpoint.position;
@@ -116,16 +139,19 @@ impl PartitionMonitor {
     /// How long the rules look back beyond a window to know since when a condition holds: a hop more than they wait,
     /// because what they wait for began at the end of a hop.
     fn memory_ms(config: &Config) -> i64 {
-        config.rules.values().map(|rule| rule.hold_for.max(rule.keep_firing_for).ms() + rule.hop.ms()).max().unwrap_or(0)
+        let longest = |rule: &RuleConfig| rule.hold_for.max(rule.keep_firing_for).ms() + rule.hop.ms();
+        let all = config.rules.values().flat_map(|rule| rule.overridden().into_values().map(|own| longest(&own)).chain([longest(rule)]));
+        all.max().unwrap_or(0)
     }
 
     fn retention_ms(&self) -> i64 {
         self.config.longest_window_ms() + Self::memory_ms(&self.config)
     }
 
-    /// How far back of `closed_until` panes must be read to restore: windows, memory and the baseline.
+    /// How far back of `closed_until` panes must be read to restore: windows, memory, the baseline and novelty.
     pub fn restore_horizon_ms(config: &Config) -> i64 {
-        config.longest_window_ms() + Self::memory_ms(config) + config.detect.history.ms() + 3_600_000
+        let past = config.detect.history.max(config.novelty.horizon);
+        config.longest_window_ms() + Self::memory_ms(config) + past.ms() + 3_600_000
     }
 
     /// Reads one observation at `offset`. Outputs follow only from watermarks.
@@ -133,12 +159,27 @@ impl PartitionMonitor {
         self.position = offset + 1;
         match observation {
             Observation::Item(item) => (Some(self.count(item, offset)), Vec::new()),
-            Observation::Watermark(watermark) if offset >= self.live_from => (None, self.advance(watermark)),
-            Observation::Watermark(_) => (None, Vec::new()),
+            Observation::Watermark(watermark) => {
+                self.count_market(watermark, offset);
+                // A watermark before `live_from` was taken in before the restart.
+                (None, if offset >= self.live_from { self.advance(watermark) } else { Vec::new() })
+            }
+        }
+    }
+
+    /// Takes in what a watermark says of the market, but for panes that are closed.
+    fn count_market(&mut self, watermark: &WatermarkObservation, offset: i64) {
+        for counts in watermark.market.iter().filter(|_| self.watches_market) {
+            let pane = self.market.pane_of(counts);
+            if self.closed_until.is_none_or(|until| pane.plus(self.config.window.pane.ms()) > until) {
+                self.first_offsets.entry(pane).or_insert(offset);
+                self.market.count(counts);
+            }
         }
     }
 
     fn count(&mut self, item: &ItemObservation, offset: i64) -> Counted {
+        self.owns_market |= item.subject == Subject::market();
         let pane = EventTime(item.event_time_ms).floor(self.config.window.pane.ms());
         let pane_end = pane.plus(self.config.window.pane.ms());
         // Needed again after a restart while its pane is open or within reach of an alert's evidence.
@@ -159,15 +200,16 @@ impl PartitionMonitor {
         let target = watermark.plus(-self.config.window.allowed_lateness.ms()).floor(pane);
         let mut closed = match self.closed_until {
             Some(closed) => closed,
-            None => self.panes.earliest().map_or(target, |earliest| earliest.min(target)),
+            None => self.earliest_open().map_or(target, |earliest| earliest.min(target)),
         };
         let mut outputs = Vec::new();
         while closed < target {
             let mut end = closed.plus(pane);
-            if self.history.newest().is_none_or(|newest| newest < end.plus(-self.config.longest_window_ms())) {
+            let newest = self.history.newest().max(self.market.newest());
+            if newest.is_none_or(|newest| newest < end.plus(-self.config.longest_window_ms())) {
                 // Nothing in any window: on to the next pane that holds something, and no condition holds meanwhile.
-                self.detector.no_data();
-                let next = self.panes.earliest().map_or(target, |earliest| earliest.plus(pane).min(target));
+                self.detector.no_data(end);
+                let next = self.earliest_open().map_or(target, |earliest| earliest.plus(pane).min(target));
                 end = end.max(next);
             }
             self.close(end, &mut outputs);
@@ -179,18 +221,29 @@ impl PartitionMonitor {
         outputs
     }
 
+    fn earliest_open(&self) -> Option<EventTime> {
+        self.panes.earliest().into_iter().chain(self.market.earliest()).min()
+    }
+
+    fn forget_before(&mut self, end: EventTime) {
+        let start = end.plus(-self.retention_ms());
+        self.history.forget_before(start);
+        self.market.forget_before(start);
+    }
+
     fn close(&mut self, end: EventTime, outputs: &mut Vec<Output>) {
         let records = self.panes.close(end);
         self.history.push(&records);
         self.detector.learn(&records);
-        let alerts = self.detector.evaluate(end, &self.history);
-        outputs.extend(records.into_iter().map(Output::Pane));
+        outputs.extend(records.into_iter().chain(self.market.close(end)).map(Output::Pane));
+        let seen = Seen { history: &self.history, market: &self.market, novelty: self.panes.novelty() };
+        let alerts = self.detector.evaluate(end, &seen, self.owns_market);
         outputs.extend(alerts.into_iter().map(|alert| Output::Alert(Box::new(alert))));
         if end.0.rem_euclid(self.config.window.hop.ms()) == 0 {
             let windows = self.history.window(end.plus(-self.config.window.size.ms()), end);
-            outputs.push(Output::View(View { end, windows }));
+            outputs.push(Output::View(View { end, windows, standing: self.detector.standing() }));
         }
-        self.history.forget_before(end.plus(-self.retention_ms()));
+        self.forget_before(end);
     }
 
     /// Offset to commit and what goes with it; `None` before the first watermark.
@@ -199,7 +252,15 @@ impl PartitionMonitor {
         let replay_from = self.first_offsets.values().min().copied().unwrap_or(self.position).min(self.position);
         // While a replay is under way the old position stands: what lies before it is published.
         let position = self.position.max(self.live_from);
-        Some((replay_from, Checkpoint { closed_until, position, watermarks: self.watermarks.clone(), since: self.detector.since() }))
+        let checkpoint = Checkpoint {
+            closed_until,
+            position,
+            watermarks: self.watermarks.clone(),
+            since: self.detector.since(),
+            market: self.detector.market_lives().clone(),
+            owns_market: self.owns_market,
+        };
+        Some((replay_from, checkpoint))
     }
 
     pub fn watermark(&self) -> Option<EventTime> {
@@ -221,7 +282,14 @@ mod tests {
     }
 
     fn watermark(ms: i64) -> Observation {
-        Observation::Watermark(WatermarkObservation { schema: 1, raw_partition: 0, raw_partitions: 1, watermark_ms: Some(ms), idle: false })
+        Observation::Watermark(WatermarkObservation {
+            schema: 1,
+            raw_partition: 0,
+            raw_partitions: 1,
+            watermark_ms: Some(ms),
+            idle: false,
+            market: Vec::new(),
+        })
     }
 
     /// Two hours of items and watermarks with two bad spells, as a log.

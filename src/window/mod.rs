@@ -2,10 +2,12 @@
 //!
 //! Panes first, windows over panes: an item is counted once, in its pane; a window is a sum of closed panes.
 
+pub mod market;
 pub mod panes;
 pub mod rolling;
 pub mod watermark;
 
+pub use market::{MarketPanes, MarketTally};
 pub use panes::{OpenPanes, PaneRecord};
 pub use rolling::{History, WindowCounts};
 pub use watermark::{PartitionClock, WatermarkMerge};
