@@ -21,6 +21,8 @@ const SKETCH: usize = 24;
 /// 1 − (1 − 0.6²)¹² = 0.995, at 0.1 with 0.11.
 const BANDS: usize = 12;
 const ROWS: usize = 2;
+/// Stories looked at in a band, the newest first: headlines made by a machine share bands by the thousand.
+const LOOKS: usize = 16;
 /// Distinct sources that a story remembers; more are not told apart from this many.
 const MAX_SOURCES: usize = 16;
 /// Set in the hash of a shingle that is a number.
@@ -457,9 +459,13 @@ impl Stories {
     fn find(&self, sketch: &Sketch, bands: &[u64; BANDS], similarity: f64) -> Option<u32> {
         let mut best: Option<(f64, u32)> = None;
         for (band, key) in bands.iter().enumerate() {
+            if best.is_some_and(|(most, _)| most >= 1.0) {
+                break;
+            }
             let mut number = self.bands.get(key).copied().unwrap_or(NONE);
             // A story that was forgotten ends the chain: those before it are older still.
-            while let Some(story) = self.get(number) {
+            for _ in 0..LOOKS {
+                let Some(story) = self.get(number) else { break };
                 let resemblance = story.sketch.resemblance(sketch);
                 let better = best.is_none_or(|(most, at)| resemblance > most || (resemblance == most && number < at));
                 if resemblance >= similarity && better {

@@ -251,8 +251,11 @@ impl Detector {
     }
 
     /// How alerts stand that publish nothing at the moment.
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self, owns_market: bool) -> Standing {
         let mut standing = Standing::default();
+        for (name, life) in self.market_lives.iter().filter(|_| owns_market) {
+            standing.silent.extend(life.silent_since().map(|since| (alert_id(name, &Subject::market(), life), since)));
+        }
         for (name, subject, life) in
             self.lives.iter().flat_map(|(name, lives)| lives.iter().map(move |(subject, life)| (name, subject, life)))
         {
@@ -281,16 +284,17 @@ impl Detector {
     fn judge_market(&mut self, config: &Config, end: EventTime, seen: &Seen) -> Vec<AlertRecord> {
         let mut records = Vec::new();
         for (name, rule) in config.rules.iter().filter(|(_, rule)| rule.inhibits && ends_at(rule, end)) {
+            let rule = self.overridden.get(name).and_then(|subjects| subjects.get(&Subject::market())).unwrap_or(rule).clone();
             let counts = seen.market.window(end.plus(-rule.window.ms()), end);
             if counts.count == 0 {
                 self.market_lives.entry(name.clone()).or_default().no_data(end);
                 continue;
             }
-            let judgement = judge(rule, &counts, None, None, config.detect.dispersion, || usize::MAX);
+            let judgement = judge(&rule, &counts, None, None, config.detect.dispersion, || usize::MAX);
             let life = self.market_lives.entry(name.clone()).or_default();
-            if let Some(transition) = life.step(end, &judgement, rule, false) {
+            if let Some(transition) = life.step(end, &judgement, &rule, false) {
                 let life = life.clone();
-                records.push(self.record(rule, name, &Subject::market(), &counts, &judgement, transition, &life, end, seen));
+                records.push(self.record(&rule, name, &Subject::market(), &counts, &judgement, transition, &life, end, seen));
             }
         }
         records

@@ -10,8 +10,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::config::Config;
-use crate::detect::life::Transition;
-use crate::detect::{AlertRecord, Severity};
+use crate::detect::life::{Transition, Waits};
+use crate::detect::{AlertRecord, Severity, Standing};
 use crate::enrich::Watchlist;
 use crate::metrics::Metrics;
 use crate::news::{EventTime, ModelIdentity, Subject};
@@ -54,6 +54,8 @@ struct State {
     watermarks: BTreeMap<i32, EventTime>,
     open: BTreeMap<String, AlertRecord>,
     recent: VecDeque<(u64, AlertRecord)>,
+    /// By partition: alerts that publish nothing at the moment.
+    standings: BTreeMap<i32, Standing>,
     rates: VecDeque<(i64, f64)>,
     model: Option<(ModelIdentity, String)>,
     nodes: Vec<(String, usize)>,
@@ -143,6 +145,7 @@ impl Board {
         }
         state.open.retain(|_, alert| !gone.contains(&alert.subject));
         state.watermarks.retain(|partition, _| !partitions.contains(partition));
+        state.standings.retain(|partition, _| !partitions.contains(partition));
         state.restoring.retain(|partition| !partitions.contains(partition));
         self.count_open(&state);
     }
@@ -196,6 +199,8 @@ impl Board {
                 subject.points.pop_front();
             }
         }
+        state.standings.insert(partition, view.standing);
+        self.count_open(&state);
         let live = state.subjects.values().filter(|subject| subject.window.is_some()).count();
         self.metrics.subjects.set(live as i64);
     }
@@ -217,6 +222,11 @@ impl Board {
         for severity in Severity::ALL {
             let count = state.open.values().filter(|alert| alert.severity == severity).count();
             self.metrics.open_alerts.with_label_values(&[severity.as_str()]).set(count as i64);
+        }
+        self.metrics.silent_alerts.set(state.standings.values().map(|standing| standing.silent.len() as i64).sum());
+        for waits in Waits::ALL {
+            let count: u64 = state.standings.values().filter_map(|standing| standing.waiting.get(&waits)).sum();
+            self.metrics.waiting_alerts.with_label_values(&[waits.as_str()]).set(count as i64);
         }
     }
 
@@ -355,6 +365,8 @@ impl Board {
             "subjects": subjects,
             "alerts": {
                 "open": state.open.values().collect::<Vec<_>>(),
+                "silent": silent(&state),
+                "waiting": waiting(&state),
                 "recent": state.recent.iter().map(|(_, alert)| alert).collect::<Vec<_>>(),
             },
         });
@@ -383,6 +395,8 @@ impl Board {
             "subjects": subjects,
             "alerts": {
                 "open": state.open.values().collect::<Vec<_>>(),
+                "silent": silent(&state),
+                "waiting": waiting(&state),
                 "recent": state.recent.iter().filter(|(moved, _)| *moved > version).map(|(_, alert)| alert).collect::<Vec<_>>(),
             },
         });
@@ -417,6 +431,23 @@ fn model(state: &State) -> Option<Value> {
     state.model.as_ref().map(|(identity, device)| json!({"name": identity.name, "version": identity.version, "device": device}))
 }
 
+/// Open alerts without data, and since when.
+fn silent(state: &State) -> Value {
+    state
+        .standings
+        .values()
+        .flat_map(|standing| &standing.silent)
+        .map(|(id, since)| (id.clone(), json!(since)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+/// Alerts that would have fired by now, by what keeps them back.
+fn waiting(state: &State) -> Value {
+    let count = |waits: Waits| state.standings.values().filter_map(|standing| standing.waiting.get(&waits)).sum::<u64>();
+    Waits::ALL.map(|waits| (waits.as_str().to_owned(), json!(count(waits)))).into_iter().collect::<serde_json::Map<_, _>>().into()
+}
+
 fn event_time(state: &State) -> Option<EventTime> {
     state.watermarks.values().min().copied()
 }
@@ -429,7 +460,6 @@ fn watermark_lag(state: &State, now: i64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::Standing;
     use crate::news::Score;
 
     fn board() -> Board {

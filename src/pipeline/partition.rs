@@ -241,7 +241,7 @@ impl PartitionMonitor {
         outputs.extend(alerts.into_iter().map(|alert| Output::Alert(Box::new(alert))));
         if end.0.rem_euclid(self.config.window.hop.ms()) == 0 {
             let windows = self.history.window(end.plus(-self.config.window.size.ms()), end);
-            outputs.push(Output::View(View { end, windows, standing: self.detector.standing() }));
+            outputs.push(Output::View(View { end, windows, standing: self.detector.standing(self.owns_market) }));
         }
         self.forget_before(end);
     }
@@ -271,44 +271,61 @@ impl PartitionMonitor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::news::Sentiment;
+    use crate::news::{MarketCounts, Sentiment};
+    use crate::window::MarketTally;
     use crate::window::panes::tests::item;
 
     fn config() -> Arc<Config> {
-        let text = "[window]\npane='10s'\nsize='2m'\nhop='10s'\n[detect]\nmin_history='20m'\n\
+        let text = "[window]\npane='10s'\nsize='2m'\nhop='10s'\n[detect]\nmin_history='20m'\n[novelty]\nhorizon='15m'\n\
+                    [rule_defaults]\nconfidence=0.5\n\
                     [rules.share]\ngroup_by='market'\ncondition='share'\nmin_count=5\nwarning=0.6\ncritical=0.9\nresolve=0.4\nkeep_firing_for='30s'\ncooldown='1m'\n\
-                    [rules.surge]\ngroup_by='topic'\ncondition='surge'\nmin_count=5\nwarning=1e-3\ncritical=1e-9\nresolve=1e-2\nfor='20s'";
+                    [rules.mood]\ngroup_by='market'\ncondition='level'\nmin_count=5\ninhibits=true\nconfidence=0.9\nwarning=-0.3\ncritical=-0.7\nresolve=0.0\nkeep_firing_for='30s'\ncooldown='1m'\n\
+                    [rules.mood.overrides.market]\nfor='20s'\n\
+                    [rules.surge]\ngroup_by='topic'\ncondition='surge'\nmin_count=5\nwarning=1e-3\ncritical=1e-9\nresolve=1e-2\nfor='20s'\nyields=false\nquiet_hours=['00:49-00:53']\n\
+                    [rules.relative]\ngroup_by='entity'\ncondition='relative'\nmin_count=3\nwarning=0.2\ncritical=0.9\nresolve=0.1\nfor='30s'\n\
+                    [rules.relative.overrides.'entity:two']\nwarning=0.3\nfor='50s'\nyields=false";
         Arc::new(Config::from_toml(text, &[], None).unwrap())
     }
 
     fn watermark(ms: i64) -> Observation {
-        Observation::Watermark(WatermarkObservation {
-            schema: 1,
-            raw_partition: 0,
-            raw_partitions: 1,
-            watermark_ms: Some(ms),
-            idle: false,
-            market: Vec::new(),
-        })
+        watermark_with(ms, Vec::new())
     }
 
-    /// Two hours of items and watermarks with two bad spells, as a log.
+    fn watermark_with(ms: i64, market: Vec<MarketCounts>) -> Observation {
+        let watermark_ms = Some(ms);
+        Observation::Watermark(WatermarkObservation { schema: 1, raw_partition: 0, raw_partitions: 1, watermark_ms, idle: false, market })
+    }
+
+    /// Two hours of items and watermarks with three bad spells, one of them of two companies only, as a log.
     fn log() -> Vec<Observation> {
-        let mut log = Vec::new();
+        let (mut log, mut tally) = (Vec::new(), MarketTally::default());
         for second in (0..7200).step_by(3) {
-            let bad = (3000..3300).contains(&second) || (5400..5500).contains(&second);
+            let company = ["entity:one", "entity:two", "entity:three"][second as usize / 3 % 3];
+            let bad = (3000..3300).contains(&second)
+                || (5400..5500).contains(&second)
+                || ((6000..6600).contains(&second) && company != "entity:three");
             let sentiment = if bad || second % 27 == 0 { Sentiment::Negative } else { Sentiment::Positive };
-            // A little disorder, and every tenth item delivered twice.
+            // A little disorder, every tenth item delivered twice, every third story told again by another source.
             let at = (second + (second * 7) % 11) * 1000;
-            for subject in ["market", "topic:Macro"] {
-                let observation = Observation::Item(item(subject, &second.to_string(), at, sentiment));
+            let mut first = item("market", &second.to_string(), at, sentiment);
+            if second % 9 == 0 {
+                first.title = Some(format!("Headline {}", second - 27));
+                first.source = Some("ledger.example".into());
+            }
+            tally.count(EventTime(at), sentiment, first.score, 10_000);
+            for subject in ["market", "topic:Macro", company] {
+                let mut item = ItemObservation { subject: Subject(subject.into()), ..first.clone() };
+                if subject == "market" {
+                    item.subjects = vec![Subject::topic("Macro"), Subject(company.into())];
+                }
+                let observation = Observation::Item(item);
                 log.push(observation.clone());
                 if second % 30 == 0 {
                     log.push(observation);
                 }
             }
             if second % 6 == 0 {
-                log.push(watermark((second - 12) * 1000));
+                log.push(watermark_with((second - 12) * 1000, tally.take()));
             }
         }
         log
@@ -333,17 +350,33 @@ mod tests {
         let outputs = run(&mut fresh(), &log(), 0);
         let (panes, alerts) = published(&outputs);
         let steps: Vec<(&str, &str)> = alerts.iter().map(|alert| (alert.rule.as_str(), alert.transition.as_str())).collect();
-        assert!(
-            steps.contains(&("share", "firing")) && steps.contains(&("surge", "firing")) && steps.contains(&("share", "resolved")),
-            "{steps:?}"
-        );
+        for step in [
+            ("share", "firing"),
+            ("surge", "firing"),
+            ("share", "resolved"),
+            ("mood", "firing"),
+            ("mood", "resolved"),
+            ("relative", "firing"),
+        ] {
+            assert!(steps.contains(&step), "{step:?} is not in {steps:?}");
+        }
+        let novel: u64 = panes.iter().map(|pane| pane.novel_negative).sum();
+        let negative: u64 = panes.iter().filter(|pane| !pane.sources.is_empty()).map(|pane| pane.negative).sum();
+        assert!(novel * 4 > negative && novel * 10 < negative * 9, "{novel} of {negative} are novel");
+        let (market, panes): (Vec<_>, Vec<_>) = panes.into_iter().partition(|pane| pane.subject == Subject::market_counts());
+        let of_items = panes.iter().filter(|pane| pane.subject == Subject::market());
+        for (known, counted) in of_items.zip(&market) {
+            let sums =
+                |pane: &PaneRecord| (pane.pane_start, pane.count, pane.negative, pane.neutral, pane.score_sum, pane.score_square_sum);
+            assert_eq!(sums(known), sums(counted), "the market by its items and by what the watermarks say");
+        }
         let counted: u64 = panes.iter().map(|pane| pane.count).sum();
         let closed: u64 =
             panes.iter().map(|pane| (pane.subject.as_str(), pane.pane_start)).collect::<std::collections::BTreeSet<_>>().len() as u64;
         assert_eq!(closed, panes.len() as u64, "a pane is published once");
         let until = panes.last().unwrap().pane_end.0;
         let expected = (0..7200).step_by(3).filter(|second| (second + (second * 7) % 11) * 1000 < until).count() as u64;
-        assert_eq!(counted, 2 * expected);
+        assert_eq!(counted, 3 * expected);
     }
 
     #[test]
@@ -398,5 +431,64 @@ mod tests {
         let (offset, checkpoint) = monitor.checkpoint().unwrap();
         assert_eq!((offset, checkpoint.position), (3, 3));
         assert_eq!(checkpoint.closed_until, EventTime(10_000 + 365 * 86_400_000));
+    }
+
+    /// Forty companies and the market on three partitions; for ten minutes all news is bad, and of `stubborn` companies
+    /// it stays so.
+    fn shock(stubborn: usize) -> Vec<(usize, AlertRecord)> {
+        let text = "[window]\npane='10s'\nsize='2m'\nhop='10s'\n\
+                    [rules.shock]\ngroup_by='market'\ncondition='share'\nmin_count=20\ninhibits=true\nwarning=0.5\ncritical=0.95\nresolve=0.3\nkeep_firing_for='30s'\n\
+                    [rules.company]\ngroup_by='entity'\ncondition='share'\nmin_count=4\nconfidence=0.8\nwarning=0.6\ncritical=0.9\nresolve=0.4\nfor='30s'";
+        let config = Arc::new(Config::from_toml(text, &[], None).unwrap());
+        let mut monitors: Vec<_> = (0..3).map(|_| PartitionMonitor::new(config.clone(), Arc::new(Watchlist::empty()), 0)).collect();
+        let mut tally = MarketTally::default();
+        let mut alerts = Vec::new();
+        for second in 0..3600_i64 {
+            let company = second as usize % 40;
+            let bad = (1200..1800).contains(&second) || (second >= 1200 && company < stubborn) || second % 11 == 0;
+            // Those that stay bad have news more often, once the others are calm.
+            let entity = Subject::entity(&format!("company-{company}"));
+            let sentiment = if bad { Sentiment::Negative } else { Sentiment::Neutral };
+            let mut about_market = item("market", &second.to_string(), second * 1000, sentiment);
+            about_market.source = Some(format!("source-{}", second % 7));
+            about_market.subjects = vec![entity.clone()];
+            tally.count(EventTime(second * 1000), sentiment, about_market.score, 10_000);
+            let about_company = ItemObservation { subject: entity, subjects: Vec::new(), ..about_market.clone() };
+            monitors[0].observe(&Observation::Item(about_market), second * 2);
+            monitors[company % 3].observe(&Observation::Item(about_company), second * 2 + 1);
+            if second % 10 == 9 {
+                let record = watermark_with((second - 1) * 1000, tally.take());
+                for (place, monitor) in monitors.iter_mut().enumerate() {
+                    let (_, outputs) = monitor.observe(&record, second * 2 + 2);
+                    alerts.extend(published(&outputs).1.into_iter().map(|alert| (place, alert)));
+                }
+            }
+        }
+        alerts
+    }
+
+    #[test]
+    fn a_market_wide_shock_is_one_alert_with_members() {
+        let alerts = shock(0);
+        let steps: Vec<_> = alerts.iter().map(|(place, alert)| (*place, alert.rule.as_str(), alert.transition.as_str())).collect();
+        assert_eq!(steps, [(0, "shock", "firing"), (0, "shock", "escalated"), (0, "shock", "resolved")]);
+        let first = &alerts[0].1;
+        assert_eq!((first.members.len(), first.single_source, first.subject.as_str()), (10, false, "market"));
+        assert!(first.members.iter().all(|member| member.subject.kind() == crate::news::SubjectKind::Entity));
+        assert!(first.members.is_sorted_by_key(|member| std::cmp::Reverse(member.novel_negative)));
+        assert!(first.interval.as_ref().unwrap().lower >= 0.5 && first.window.novel_negative > 0);
+        let sources: std::collections::BTreeSet<_> = first.evidence.iter().map(|item| &item.source).collect();
+        assert_eq!(sources.len(), first.evidence.len(), "a digest from distinct sources");
+    }
+
+    #[test]
+    fn a_member_fires_when_the_market_is_calm_and_it_is_not() {
+        let alerts = shock(4);
+        let calm = alerts.iter().find(|(_, alert)| alert.rule == "shock" && alert.transition.as_str() == "resolved").unwrap().1.at;
+        let fired: Vec<_> = alerts.iter().filter(|(_, alert)| alert.rule == "company" && alert.transition.as_str() == "firing").collect();
+        let names: std::collections::BTreeSet<_> = fired.iter().map(|(_, alert)| alert.subject.as_str()).collect();
+        assert_eq!(names, ["entity:company-0", "entity:company-1", "entity:company-2", "entity:company-3"].into());
+        assert!(fired.iter().all(|(_, alert)| alert.at >= calm), "not before {calm}");
+        assert!(fired.iter().any(|(_, alert)| alert.at == calm), "and at once");
     }
 }
