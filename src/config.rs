@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
+use crate::detect::baseline::Reach;
 use crate::news::{SubjectKind, hex};
 
 /// `config/bellwether.toml`, every key with its default.
@@ -248,6 +249,7 @@ pub struct WindowConfig {
 pub struct DetectConfig {
     pub history: Span,
     pub min_history: Span,
+    pub rise: Span,
     pub dispersion: f64,
 }
 
@@ -255,7 +257,7 @@ pub struct DetectConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Condition {
-    /// Tail probability of the window's negative count, given the subject's past.
+    /// How often chance alone would bring as many negative items, given the subject's past.
     Surge,
     /// Negative items among all items.
     Share,
@@ -283,13 +285,50 @@ pub struct RuleConfig {
     pub hop: Span,
     pub min_count: u64,
     pub min_sources: usize,
-    pub warning: f64,
-    pub critical: f64,
-    pub resolve: f64,
+    /// With `critical` and `resolve` for every condition but a surge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub critical: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolve: Option<f64>,
     #[serde(rename = "for")]
     pub hold_for: Span,
     pub keep_firing_for: Span,
     pub cooldown: Span,
+    /// For a surge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub false_alarms_per_month: Option<FalseAlarms>,
+}
+
+/// Expected false alarms per subject and month of 30 days: the budget of a surge rule.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FalseAlarms {
+    pub warning: f64,
+    pub critical: f64,
+}
+
+/// A surge calms down when chance would bring as much this many times as often as the warning's budget allows.
+const SURGE_HYSTERESIS: f64 = 100.0;
+
+/// Limits of a rule, in the unit of its condition.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Thresholds {
+    pub warning: f64,
+    pub critical: f64,
+    pub resolve: f64,
+}
+
+impl RuleConfig {
+    /// What the rule's value is compared with; validation has seen to it that all of it is there.
+    pub fn thresholds(&self) -> Thresholds {
+        let set = |value: Option<f64>| value.unwrap_or(f64::NAN);
+        match self.false_alarms_per_month {
+            Some(FalseAlarms { warning, critical }) => Thresholds { warning, critical, resolve: warning * SURGE_HYSTERESIS },
+            None => Thresholds { warning: set(self.warning), critical: set(self.critical), resolve: set(self.resolve) },
+        }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -396,6 +435,18 @@ impl Config {
     /// The longest window of any rule or of the page, in milliseconds: how many panes must be at hand.
     pub fn longest_window_ms(&self) -> i64 {
         self.rules.values().map(|rule| rule.window.ms()).fold(self.window.size.ms(), i64::max)
+    }
+
+    /// How a surge rule with windows of this length looks back.
+    pub fn reach(&self, window_ms: i64) -> Reach {
+        let DetectConfig { history, min_history, rise, .. } = self.detect;
+        Reach { window_ms, history_ms: history.ms(), min_history_ms: min_history.ms(), rise_ms: rise.ms() }
+    }
+
+    /// The furthest that any surge rule looks back beyond its window, in milliseconds; 0 where there is none.
+    pub fn look_back_ms(&self) -> i64 {
+        let surges = self.rules.values().filter(|rule| rule.condition == Condition::Surge && rule.window.ms() > 0);
+        surges.map(|rule| self.reach(rule.window.ms()).look_back_ms()).max().unwrap_or(0)
     }
 
     /// The first 12 hex digits of SHA-256 over what decides alerts: two processes with the same version judge alike.

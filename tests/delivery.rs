@@ -42,9 +42,7 @@ cooldown = '2m'
 [rules.surge]
 group_by = 'market'
 condition = 'surge'
-warning = 1e-4
-critical = 1e-9
-resolve = 1e-2
+false_alarms_per_month = { warning = 1.0, critical = 0.001 }
 for = '30s'
 ";
 

@@ -1,12 +1,13 @@
 //! Rules over windows → alert transitions. Pure and deterministic: evaluated when the watermark passes a hop.
 //!
 //! [`mod@judge`] says how bad a window is, [`life`] turns a series of judgements into firing, escalated and resolved,
-//! [`baseline`] knows what is usual, [`evidence`] which headlines stand behind it.
+//! [`baseline`] knows what is usual, [`surge`] how often chance would bring more, [`evidence`] which headlines stand behind it.
 
 pub mod baseline;
 pub mod evidence;
 pub mod judge;
 pub mod life;
+pub mod surge;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use baseline::Baseline;
 use evidence::{Evidence, EvidenceItem};
 use judge::{Judgement, judge};
 use life::{Life, Transition};
+use surge::Prior;
 
 pub use judge::Severity;
 
@@ -44,6 +46,8 @@ pub struct AlertRecord {
     pub window: AlertWindow,
     pub baseline: Option<AlertBaseline>,
     pub p_value: Option<f64>,
+    /// How often chance alone would raise such an alarm, per subject and month of 30 days.
+    pub false_alarms_per_month: Option<f64>,
     pub threshold: Threshold,
     pub why: String,
     pub evidence: Vec<EvidenceItem>,
@@ -69,6 +73,18 @@ pub struct AlertBaseline {
     /// Negative items expected in a window of this length.
     pub expected_negative: f64,
     pub history_hours: f64,
+    /// Whose past the expectation rests on most.
+    pub prior: Prior,
+    /// Set where a slow rise says more than the window.
+    pub rise: Option<AlertRise>,
+}
+
+/// A slow rise, from when the CUSUM was last 0 to the end of the window.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AlertRise {
+    pub since: EventTime,
+    pub negative: u64,
+    pub expected_negative: f64,
 }
 
 /// The threshold that was crossed.
@@ -83,7 +99,8 @@ pub struct Detector {
     config: Arc<Config>,
     watchlist: Arc<Watchlist>,
     config_version: String,
-    baseline: Baseline,
+    /// By length of window in milliseconds: one for each that a surge rule has.
+    baselines: BTreeMap<i64, Baseline>,
     evidence: Evidence,
     /// By rule, then subject; only where there is something to remember.
     lives: BTreeMap<String, BTreeMap<Subject, Life>>,
@@ -96,19 +113,20 @@ fn rounded(value: f64) -> f64 {
 impl Detector {
     pub fn new(config: Arc<Config>, watchlist: Arc<Watchlist>) -> Self {
         let config_version = config.version();
-        let baseline = Baseline::new(config.detect.history.ms());
+        let surges = config.rules.values().filter(|rule| rule.condition == Condition::Surge).map(|rule| rule.window.ms());
+        let baselines = surges.map(|window_ms| (window_ms, Baseline::new(config.reach(window_ms), config.detect.dispersion))).collect();
         let evidence = Evidence::new(config.window.pane.ms(), config.window.evidence);
-        Self { config, watchlist, config_version, baseline, evidence, lives: BTreeMap::new() }
+        Self { config, watchlist, config_version, baselines, evidence, lives: BTreeMap::new() }
     }
 
     /// Start of what the baseline has seen; part of a checkpoint, because the panes alone do not tell how long it was quiet before them.
     pub fn since(&self) -> Option<EventTime> {
-        self.baseline.since()
+        self.baselines.values().next().and_then(Baseline::since)
     }
 
     /// As [`Detector::since`], read back.
     pub fn restore_since(&mut self, since: Option<EventTime>) {
-        self.baseline.restore_since(since);
+        self.baselines.values_mut().for_each(|baseline| baseline.restore_since(since));
     }
 
     pub fn evidence_mut(&mut self) -> &mut Evidence {
@@ -117,8 +135,8 @@ impl Detector {
 
     /// Learns from closed panes; call before [`Detector::evaluate`] for the hop that they end at.
     pub fn learn(&mut self, records: &[PaneRecord]) {
-        for record in records {
-            self.baseline.push(record);
+        for baseline in self.baselines.values_mut() {
+            records.iter().for_each(|record| baseline.push(&record.subject, record.pane_start, record.negative));
         }
     }
 
@@ -143,7 +161,7 @@ impl Detector {
                 ));
             }
         });
-        self.baseline.forget_before(end);
+        self.baselines.values_mut().for_each(|baseline| baseline.forget_before(end));
         self.evidence.forget_before(end.plus(-config.longest_window_ms()));
         self.lives.values_mut().for_each(|lives| lives.retain(|_, life| !life.is_spent(end)));
         records
@@ -208,11 +226,10 @@ impl Detector {
                 {
                     continue;
                 }
-                let usual = (rule.condition == Condition::Surge)
-                    .then(|| self.baseline.expected(subject, start, size, config.detect.min_history.ms()))
-                    .flatten();
+                let baseline = self.baselines.get_mut(&size).filter(|_| rule.condition == Condition::Surge);
+                let usual = baseline.and_then(|baseline| baseline.usual(subject, start));
                 let sources = || history.distinct_sources(subject, start, end);
-                let judgement = judge(rule, counts, usual, config.detect.dispersion, sources);
+                let judgement = judge(rule, counts, usual, sources);
                 act(self, rule, name, subject, counts, judgement);
             }
         }
@@ -244,13 +261,14 @@ impl Detector {
             mean_score: Some(rounded(counts.mean_score())),
             sources: history.distinct_sources(subject, start, end),
         };
+        let limits = rule.thresholds();
         let value = match (transition, severity) {
-            (Transition::Resolved, _) => rule.resolve,
-            (_, Severity::Warning) => rule.warning,
-            (_, Severity::Critical) => rule.critical,
+            (Transition::Resolved, _) => limits.resolve,
+            (_, Severity::Warning) => limits.warning,
+            (_, Severity::Critical) => limits.critical,
         };
         let threshold_name = match rule.condition {
-            Condition::Surge => "p_value",
+            Condition::Surge => "false_alarms_per_month",
             Condition::Share => "negative_share",
             Condition::Level => "mean_score",
         };
@@ -268,11 +286,18 @@ impl Detector {
             why: judgement.why(rule, counts, phrase, end, transition),
             evidence: self.evidence.top(subject, start, end),
             window,
-            baseline: judgement.usual.map(|usual| AlertBaseline {
+            baseline: judgement.surge.map(|(usual, surge)| AlertBaseline {
                 expected_negative: rounded(usual.expected),
                 history_hours: rounded(usual.history_ms as f64 / 3_600_000.0),
+                prior: usual.prior,
+                rise: usual.rise.filter(|_| surge.rise < surge.window).map(|rise| AlertRise {
+                    since: rise.since,
+                    negative: rise.negative,
+                    expected_negative: rounded(rise.expected),
+                }),
             }),
-            p_value: (rule.condition == Condition::Surge).then_some(judgement.value).flatten(),
+            p_value: judgement.surge.map(|(_, surge)| surge.p_value),
+            false_alarms_per_month: judgement.surge.map(|(_, surge)| surge.false_alarms_per_month()),
             threshold: Threshold { name: threshold_name.into(), value },
             config_version: self.config_version.clone(),
             subject_name,
@@ -352,7 +377,7 @@ mod tests {
     }
 
     const SURGE: &str = "[window]\npane='1m'\nsize='10m'\nhop='1m'\n[detect]\nmin_history='30m'\n[rules.bank]\ngroup_by='group'\n\
-                         condition='surge'\nmin_count=4\nwarning=1e-4\ncritical=1e-8\nresolve=1e-2";
+                         condition='surge'\nmin_count=4\nfalse_alarms_per_month={warning=1.0,critical=0.001}";
 
     #[test]
     fn a_surge_fires_on_what_the_past_does_not_explain_and_only_then() {

@@ -125,7 +125,7 @@ impl PartitionMonitor {
 
     /// How far back of `closed_until` panes must be read to restore: windows, memory and the baseline.
     pub fn restore_horizon_ms(config: &Config) -> i64 {
-        config.longest_window_ms() + Self::memory_ms(config) + config.detect.history.ms() + 3_600_000
+        config.longest_window_ms() + Self::memory_ms(config) + config.look_back_ms()
     }
 
     /// Reads one observation at `offset`. Outputs follow only from watermarks.
@@ -216,7 +216,7 @@ mod tests {
     fn config() -> Arc<Config> {
         let text = "[window]\npane='10s'\nsize='2m'\nhop='10s'\n[detect]\nmin_history='20m'\n\
                     [rules.share]\ngroup_by='market'\ncondition='share'\nmin_count=5\nwarning=0.6\ncritical=0.9\nresolve=0.4\nkeep_firing_for='30s'\ncooldown='1m'\n\
-                    [rules.surge]\ngroup_by='topic'\ncondition='surge'\nmin_count=5\nwarning=1e-3\ncritical=1e-9\nresolve=1e-2\nfor='20s'";
+                    [rules.surge]\ngroup_by='topic'\ncondition='surge'\nmin_count=5\nfor='20s'\nfalse_alarms_per_month={warning=1.0,critical=0.001}";
         Arc::new(Config::from_toml(text, &[], None).unwrap())
     }
 
@@ -228,8 +228,8 @@ mod tests {
     fn log() -> Vec<Observation> {
         let mut log = Vec::new();
         for second in (0..7200).step_by(3) {
-            let bad = (3000..3300).contains(&second) || (5400..5500).contains(&second);
-            let sentiment = if bad || second % 27 == 0 { Sentiment::Negative } else { Sentiment::Positive };
+            let bad = (4200..4500).contains(&second) || (6000..6100).contains(&second);
+            let sentiment = if bad || second % 81 == 0 { Sentiment::Negative } else { Sentiment::Positive };
             // A little disorder, and every tenth item delivered twice.
             let at = (second + (second * 7) % 11) * 1000;
             for subject in ["market", "topic:Macro"] {
