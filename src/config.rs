@@ -17,6 +17,7 @@ use toml::{Table, Value};
 
 pub use calendar::{QuietHours, TimeZone};
 
+use crate::detect::baseline::Reach;
 use crate::news::{EventTime, Subject, SubjectKind, hex};
 
 /// `config/bellwether.toml`, every key with its default.
@@ -261,6 +262,7 @@ pub struct NoveltyConfig {
 pub struct DetectConfig {
     pub history: Span,
     pub min_history: Span,
+    pub rise: Span,
     pub dispersion: f64,
 }
 
@@ -268,7 +270,7 @@ pub struct DetectConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Condition {
-    /// Tail probability of the window's negative count, given the subject's past.
+    /// How often chance alone would bring as many negative items, given the subject's past.
     Surge,
     /// Negative items among all items.
     Share,
@@ -299,9 +301,13 @@ pub struct RuleConfig {
     pub min_count: u64,
     pub min_sources: usize,
     pub confidence: f64,
-    pub warning: f64,
-    pub critical: f64,
-    pub resolve: f64,
+    /// With `critical` and `resolve` for every condition but a surge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub critical: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolve: Option<f64>,
     #[serde(rename = "for")]
     pub hold_for: Span,
     pub keep_firing_for: Span,
@@ -310,6 +316,9 @@ pub struct RuleConfig {
     pub yields: bool,
     pub quiet_hours: Vec<QuietHours>,
     pub time_zone: TimeZone,
+    /// For a surge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub false_alarms_per_month: Option<FalseAlarms>,
     #[serde(default)]
     pub overrides: BTreeMap<Subject, RuleOverride>,
 }
@@ -340,9 +349,39 @@ pub struct RuleOverride {
     pub yields: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quiet_hours: Option<Vec<QuietHours>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub false_alarms_per_month: Option<FalseAlarms>,
+}
+
+/// Expected false alarms per subject and month of 30 days: the budget of a surge rule.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FalseAlarms {
+    pub warning: f64,
+    pub critical: f64,
+}
+
+/// A surge calms down when chance would bring as much this many times as often as the warning's budget allows.
+const SURGE_HYSTERESIS: f64 = 100.0;
+
+/// Limits of a rule, in the unit of its condition.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Thresholds {
+    pub warning: f64,
+    pub critical: f64,
+    pub resolve: f64,
 }
 
 impl RuleConfig {
+    /// What the rule's value is compared with; validation has seen to it that all of it is there.
+    pub fn thresholds(&self) -> Thresholds {
+        let set = |value: Option<f64>| value.unwrap_or(f64::NAN);
+        match self.false_alarms_per_month {
+            Some(FalseAlarms { warning, critical }) => Thresholds { warning, critical, resolve: warning * SURGE_HYSTERESIS },
+            None => Thresholds { warning: set(self.warning), critical: set(self.critical), resolve: set(self.resolve) },
+        }
+    }
+
     /// True where the rule judges this subject.
     pub fn covers(&self, subject: &Subject) -> bool {
         subject.kind() == self.group_by && (self.subjects.is_empty() || self.subjects.iter().any(|only| only == subject.local()))
@@ -362,14 +401,15 @@ impl RuleConfig {
             min_count: own.min_count.unwrap_or(self.min_count),
             min_sources: own.min_sources.unwrap_or(self.min_sources),
             confidence: own.confidence.unwrap_or(self.confidence),
-            warning: own.warning.unwrap_or(self.warning),
-            critical: own.critical.unwrap_or(self.critical),
-            resolve: own.resolve.unwrap_or(self.resolve),
+            warning: own.warning.or(self.warning),
+            critical: own.critical.or(self.critical),
+            resolve: own.resolve.or(self.resolve),
             hold_for: own.hold_for.unwrap_or(self.hold_for),
             keep_firing_for: own.keep_firing_for.unwrap_or(self.keep_firing_for),
             cooldown: own.cooldown.unwrap_or(self.cooldown),
             yields: own.yields.unwrap_or(self.yields),
             quiet_hours: own.quiet_hours.clone().unwrap_or_else(|| self.quiet_hours.clone()),
+            false_alarms_per_month: own.false_alarms_per_month.or(self.false_alarms_per_month),
             overrides: BTreeMap::new(),
             ..self.clone()
         }
@@ -485,6 +525,18 @@ impl Config {
     /// True where a rule must know the market's counts on every partition.
     pub fn watches_market(&self) -> bool {
         self.rules.values().any(|rule| rule.inhibits || rule.condition == Condition::Relative)
+    }
+
+    /// How a surge rule with windows of this length looks back.
+    pub fn reach(&self, window_ms: i64) -> Reach {
+        let DetectConfig { history, min_history, rise, .. } = self.detect;
+        Reach { window_ms, history_ms: history.ms(), min_history_ms: min_history.ms(), rise_ms: rise.ms() }
+    }
+
+    /// The furthest that any surge rule looks back beyond its window, in milliseconds; 0 where there is none.
+    pub fn look_back_ms(&self) -> i64 {
+        let surges = self.rules.values().filter(|rule| rule.condition == Condition::Surge && rule.window.ms() > 0);
+        surges.map(|rule| self.reach(rule.window.ms()).look_back_ms()).max().unwrap_or(0)
     }
 
     /// The first 12 hex digits of SHA-256 over what decides alerts: two processes with the same version judge alike.

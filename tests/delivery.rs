@@ -48,9 +48,7 @@ yields = false
 [rules.surge]
 group_by = 'market'
 condition = 'surge'
-warning = 1e-4
-critical = 1e-9
-resolve = 1e-2
+false_alarms_per_month = { warning = 1.0, critical = 0.001 }
 for = '30s'
 # Every partition knows whether the market's alert is open, and topics wait for it.
 [rules.mood]

@@ -39,9 +39,7 @@ commit_interval = '200ms'
 group_by = 'group'
 condition = 'surge'
 min_sources = 2
-warning = 1e-4
-critical = 1e-8
-resolve = 1e-2
+false_alarms_per_month = { warning = 1.0, critical = 0.02 }
 keep_firing_for = '6h'
 cooldown = '12h'
 # Never beyond that: only so that every partition watches the market.
@@ -56,9 +54,7 @@ resolve = -0.8
 group_by = 'entity'
 condition = 'surge'
 min_sources = 2
-warning = 1e-5
-critical = 1e-9
-resolve = 1e-2
+false_alarms_per_month = { warning = 0.1, critical = 0.002 }
 ";
 
 fn site(broker: &Broker) -> Site {

@@ -1,13 +1,15 @@
 //! Rules over windows → alert transitions. Pure and deterministic: evaluated when the watermark passes a hop.
 //!
 //! [`mod@judge`] says how bad a window is, [`life`] turns a series of judgements into firing, escalated and resolved,
-//! [`baseline`] knows what is usual, [`interval`] what chance can do, [`evidence`] which headlines stand behind it.
+//! [`baseline`] knows what is usual, [`surge`] how often chance would bring more, [`interval`] how sure a share or a mean
+//! is, [`evidence`] which headlines stand behind it.
 
 pub mod baseline;
 pub mod evidence;
 pub mod interval;
 pub mod judge;
 pub mod life;
+pub mod surge;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use baseline::Baseline;
 use evidence::{Evidence, EvidenceItem};
 use judge::{Judgement, judge};
 use life::{Life, Transition, Waits};
+use surge::Prior;
 
 pub use judge::Severity;
 
@@ -46,6 +49,8 @@ pub struct AlertRecord {
     pub window: AlertWindow,
     pub baseline: Option<AlertBaseline>,
     pub p_value: Option<f64>,
+    /// How often chance alone would raise such an alarm, per subject and month of 30 days.
+    pub false_alarms_per_month: Option<f64>,
     /// Around share, mean score or difference; `None` for a surge.
     pub interval: Option<AlertInterval>,
     /// What a relative rule compares with.
@@ -109,6 +114,18 @@ pub struct AlertBaseline {
     /// Negative items expected in a window of this length.
     pub expected_negative: f64,
     pub history_hours: f64,
+    /// Whose past the expectation rests on most.
+    pub prior: Prior,
+    /// Set where a slow rise says more than the window.
+    pub rise: Option<AlertRise>,
+}
+
+/// A slow rise, from when the CUSUM was last 0 to the end of the window.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AlertRise {
+    pub since: EventTime,
+    pub negative: u64,
+    pub expected_negative: f64,
 }
 
 /// The threshold that was crossed.
@@ -143,7 +160,8 @@ pub struct Detector {
     config: Arc<Config>,
     watchlist: Arc<Watchlist>,
     config_version: String,
-    baseline: Baseline,
+    /// By length of window in milliseconds: one for each that a surge rule has.
+    baselines: BTreeMap<i64, Baseline>,
     evidence: Evidence,
     lives: Lives,
     /// Market-wide alerts: judged on every partition, published by the one that has the market's items.
@@ -163,22 +181,23 @@ fn ends_at(rule: &RuleConfig, end: EventTime) -> bool {
 impl Detector {
     pub fn new(config: Arc<Config>, watchlist: Arc<Watchlist>) -> Self {
         let config_version = config.version();
-        let baseline = Baseline::new(config.detect.history.ms());
+        let surges = config.rules.values().filter(|rule| rule.condition == Condition::Surge).map(|rule| rule.window.ms());
+        let baselines = surges.map(|window_ms| (window_ms, Baseline::new(config.reach(window_ms), config.detect.dispersion))).collect();
         let evidence = Evidence::new(config.window.pane.ms(), config.window.evidence);
         let with_overrides = config.rules.iter().filter(|(_, rule)| !rule.overrides.is_empty());
         let overridden = with_overrides.map(|(name, rule)| (name.clone(), rule.overridden())).collect();
         let (lives, market_lives) = (BTreeMap::new(), BTreeMap::new());
-        Self { config, watchlist, config_version, baseline, evidence, lives, market_lives, overridden }
+        Self { config, watchlist, config_version, baselines, evidence, lives, market_lives, overridden }
     }
 
     /// Start of what the baseline has seen; part of a checkpoint, because the panes alone do not tell how long it was quiet before them.
     pub fn since(&self) -> Option<EventTime> {
-        self.baseline.since()
+        self.baselines.values().next().and_then(Baseline::since)
     }
 
     /// As [`Detector::since`], read back.
     pub fn restore_since(&mut self, since: Option<EventTime>) {
-        self.baseline.restore_since(since);
+        self.baselines.values_mut().for_each(|baseline| baseline.restore_since(since));
     }
 
     /// Market-wide alerts as they stand; part of a checkpoint, because other partitions publish nothing of them.
@@ -198,8 +217,8 @@ impl Detector {
 
     /// Learns from closed panes; call before [`Detector::evaluate`] for the hop that they end at.
     pub fn learn(&mut self, records: &[PaneRecord]) {
-        for record in records {
-            self.baseline.push(record);
+        for baseline in self.baselines.values_mut() {
+            records.iter().for_each(|record| baseline.push(&record.subject, record.pane_start, record.novel_negative));
         }
     }
 
@@ -220,7 +239,7 @@ impl Detector {
                 records.push(detector.record(rule, name, subject, counts, &judgement, transition, &life, end, seen));
             }
         });
-        self.baseline.forget_before(end);
+        self.baselines.values_mut().for_each(|baseline| baseline.forget_before(end));
         self.evidence.forget_before(end.plus(-config.longest_window_ms()));
         self.lives.values_mut().for_each(|lives| lives.retain(|_, life| !life.is_spent(end)));
         self.market_lives.retain(|_, life| !life.is_spent(end));
@@ -290,7 +309,7 @@ impl Detector {
                 self.market_lives.entry(name.clone()).or_default().no_data(end);
                 continue;
             }
-            let judgement = judge(&rule, &counts, None, None, config.detect.dispersion, || usize::MAX);
+            let judgement = judge(&rule, &counts, None, None, || usize::MAX);
             let life = self.market_lives.entry(name.clone()).or_default();
             if let Some(transition) = life.step(end, &judgement, &rule, false) {
                 let life = life.clone();
@@ -324,12 +343,11 @@ impl Detector {
             // A subject that is not in the window is "no data": its alert neither fires nor resolves.
             for (subject, counts) in window.iter().filter(|(subject, _)| rule.covers(subject)) {
                 let rule = overridden.get(name).and_then(|subjects| subjects.get(subject)).unwrap_or(rule);
-                let usual = (rule.condition == Condition::Surge)
-                    .then(|| self.baseline.expected(subject, start, size, config.detect.min_history.ms()))
-                    .flatten();
+                let baseline = self.baselines.get_mut(&size).filter(|_| rule.condition == Condition::Surge);
+                let usual = baseline.and_then(|baseline| baseline.usual(subject, start));
                 let rest = market.map(|market| market.without(counts));
                 let sources = || history.novel_sources(subject, start, end).len();
-                let judgement = judge(rule, counts, usual, rest, config.detect.dispersion, sources);
+                let judgement = judge(rule, counts, usual, rest, sources);
                 act(self, rule, name, subject, counts, judgement);
             }
         }
@@ -367,13 +385,14 @@ impl Detector {
             novel_negative,
             novel_sources: novel_sources.len(),
         };
+        let limits = rule.thresholds();
         let value = match (transition, life.severity()) {
-            (Transition::Resolved, _) => rule.resolve,
-            (_, Severity::Warning) => rule.warning,
-            (_, Severity::Critical) => rule.critical,
+            (Transition::Resolved, _) => limits.resolve,
+            (_, Severity::Warning) => limits.warning,
+            (_, Severity::Critical) => limits.critical,
         };
         let threshold_name = match rule.condition {
-            Condition::Surge => "p_value",
+            Condition::Surge => "false_alarms_per_month",
             Condition::Share => "negative_share",
             Condition::Level => "mean_score",
             Condition::Relative => "share_difference",
@@ -392,11 +411,18 @@ impl Detector {
             why: judgement.why(rule, counts, phrase, end, transition),
             evidence: self.evidence.top(subject, start, end, seen.novelty),
             window,
-            baseline: judgement.usual.map(|usual| AlertBaseline {
+            baseline: judgement.surge.map(|(usual, surge)| AlertBaseline {
                 expected_negative: rounded(usual.expected),
                 history_hours: rounded(usual.history_ms as f64 / 3_600_000.0),
+                prior: usual.prior,
+                rise: usual.rise.filter(|_| surge.rise < surge.window).map(|rise| AlertRise {
+                    since: rise.since,
+                    negative: rise.negative,
+                    expected_negative: rounded(rise.expected),
+                }),
             }),
-            p_value: (rule.condition == Condition::Surge).then_some(judgement.value).flatten(),
+            p_value: judgement.surge.map(|(_, surge)| surge.p_value),
+            false_alarms_per_month: judgement.surge.map(|(_, surge)| surge.false_alarms_per_month()),
             interval: judgement.interval.map(|interval| AlertInterval {
                 lower: rounded(interval.lower),
                 estimate: rounded(interval.estimate),
@@ -509,7 +535,7 @@ mod tests {
     }
 
     const SURGE: &str = "[window]\npane='1m'\nsize='10m'\nhop='1m'\n[detect]\nmin_history='30m'\n[rules.bank]\ngroup_by='group'\n\
-                         condition='surge'\nmin_count=4\nwarning=1e-4\ncritical=1e-8\nresolve=1e-2";
+                         condition='surge'\nmin_count=4\nfalse_alarms_per_month={warning=1.0,critical=0.001}";
 
     #[test]
     fn a_surge_fires_on_what_the_past_does_not_explain_and_only_then() {

@@ -150,8 +150,8 @@ impl PartitionMonitor {
 
     /// How far back of `closed_until` panes must be read to restore: windows, memory, the baseline and novelty.
     pub fn restore_horizon_ms(config: &Config) -> i64 {
-        let past = config.detect.history.max(config.novelty.horizon);
-        config.longest_window_ms() + Self::memory_ms(config) + past.ms() + 3_600_000
+        let past = config.look_back_ms().max(config.novelty.horizon.ms());
+        config.longest_window_ms() + Self::memory_ms(config) + past
     }
 
     /// Reads one observation at `offset`. Outputs follow only from watermarks.
@@ -281,7 +281,7 @@ mod tests {
                     [rules.share]\ngroup_by='market'\ncondition='share'\nmin_count=5\nwarning=0.6\ncritical=0.9\nresolve=0.4\nkeep_firing_for='30s'\ncooldown='1m'\n\
                     [rules.mood]\ngroup_by='market'\ncondition='level'\nmin_count=5\ninhibits=true\nconfidence=0.9\nwarning=-0.3\ncritical=-0.7\nresolve=0.0\nkeep_firing_for='30s'\ncooldown='1m'\n\
                     [rules.mood.overrides.market]\nfor='20s'\n\
-                    [rules.surge]\ngroup_by='topic'\ncondition='surge'\nmin_count=5\nwarning=1e-3\ncritical=1e-9\nresolve=1e-2\nfor='20s'\nyields=false\nquiet_hours=['00:49-00:53']\n\
+                    [rules.surge]\ngroup_by='topic'\ncondition='surge'\nmin_count=5\nfor='20s'\nyields=false\nquiet_hours=['01:09-01:13']\nfalse_alarms_per_month={warning=1.0,critical=0.001}\n\
                     [rules.relative]\ngroup_by='entity'\ncondition='relative'\nmin_count=3\nwarning=0.2\ncritical=0.9\nresolve=0.1\nfor='30s'\n\
                     [rules.relative.overrides.'entity:two']\nwarning=0.3\nfor='50s'\nyields=false";
         Arc::new(Config::from_toml(text, &[], None).unwrap())
@@ -301,15 +301,15 @@ mod tests {
         let (mut log, mut tally) = (Vec::new(), MarketTally::default());
         for second in (0..7200).step_by(3) {
             let company = ["entity:one", "entity:two", "entity:three"][second as usize / 3 % 3];
-            let bad = (3000..3300).contains(&second)
-                || (5400..5500).contains(&second)
-                || ((6000..6600).contains(&second) && company != "entity:three");
-            let sentiment = if bad || second % 27 == 0 { Sentiment::Negative } else { Sentiment::Positive };
+            let bad = (4200..4500).contains(&second)
+                || (6000..6100).contains(&second)
+                || ((6600..7000).contains(&second) && company != "entity:three");
+            let sentiment = if bad || second % 81 == 0 { Sentiment::Negative } else { Sentiment::Positive };
             // A little disorder, every tenth item delivered twice, every third story told again by another source.
             let at = (second + (second * 7) % 11) * 1000;
             let mut first = item("market", &second.to_string(), at, sentiment);
             if second % 9 == 0 {
-                first.title = Some(format!("Headline {}", second - 27));
+                first.title = Some(format!("Headline {}", second - 30));
                 first.source = Some("ledger.example".into());
             }
             tally.count(EventTime(at), sentiment, first.score, 10_000);
@@ -433,20 +433,20 @@ mod tests {
         assert_eq!(checkpoint.closed_until, EventTime(10_000 + 365 * 86_400_000));
     }
 
-    /// Forty companies and the market on three partitions; for ten minutes all news is bad, and of `stubborn` companies
+    /// Twenty companies and the market on three partitions; for ten minutes all news is bad, and of `stubborn` companies
     /// it stays so.
-    fn shock(stubborn: usize) -> Vec<(usize, AlertRecord)> {
+    fn shock(stubborn: usize, yields: bool) -> Vec<(usize, AlertRecord)> {
         let text = "[window]\npane='10s'\nsize='2m'\nhop='10s'\n\
                     [rules.shock]\ngroup_by='market'\ncondition='share'\nmin_count=20\ninhibits=true\nwarning=0.5\ncritical=0.95\nresolve=0.3\nkeep_firing_for='30s'\n\
                     [rules.company]\ngroup_by='entity'\ncondition='share'\nmin_count=4\nconfidence=0.8\nwarning=0.6\ncritical=0.9\nresolve=0.4\nfor='30s'";
-        let config = Arc::new(Config::from_toml(text, &[], None).unwrap());
+        let text = format!("{text}\nyields={yields}");
+        let config = Arc::new(Config::from_toml(&text, &[], None).unwrap());
         let mut monitors: Vec<_> = (0..3).map(|_| PartitionMonitor::new(config.clone(), Arc::new(Watchlist::empty()), 0)).collect();
         let mut tally = MarketTally::default();
         let mut alerts = Vec::new();
         for second in 0..3600_i64 {
-            let company = second as usize % 40;
+            let company = second as usize % 20;
             let bad = (1200..1800).contains(&second) || (second >= 1200 && company < stubborn) || second % 11 == 0;
-            // Those that stay bad have news more often, once the others are calm.
             let entity = Subject::entity(&format!("company-{company}"));
             let sentiment = if bad { Sentiment::Negative } else { Sentiment::Neutral };
             let mut about_market = item("market", &second.to_string(), second * 1000, sentiment);
@@ -469,7 +469,9 @@ mod tests {
 
     #[test]
     fn a_market_wide_shock_is_one_alert_with_members() {
-        let alerts = shock(0);
+        let companies = shock(0, false).iter().filter(|(_, alert)| alert.rule == "company" && alert.sequence == 0).count();
+        assert_eq!(companies, 20, "what it would be without");
+        let alerts = shock(0, true);
         let steps: Vec<_> = alerts.iter().map(|(place, alert)| (*place, alert.rule.as_str(), alert.transition.as_str())).collect();
         assert_eq!(steps, [(0, "shock", "firing"), (0, "shock", "escalated"), (0, "shock", "resolved")]);
         let first = &alerts[0].1;
@@ -483,7 +485,7 @@ mod tests {
 
     #[test]
     fn a_member_fires_when_the_market_is_calm_and_it_is_not() {
-        let alerts = shock(4);
+        let alerts = shock(4, true);
         let calm = alerts.iter().find(|(_, alert)| alert.rule == "shock" && alert.transition.as_str() == "resolved").unwrap().1.at;
         let fired: Vec<_> = alerts.iter().filter(|(_, alert)| alert.rule == "company" && alert.transition.as_str() == "firing").collect();
         let names: std::collections::BTreeSet<_> = fired.iter().map(|(_, alert)| alert.subject.as_str()).collect();
