@@ -1,7 +1,8 @@
 //! Alerts against events that are known: precision, recall, delay, false alarms.
 //!
-//! An alert is true where it fires or escalates within an event on its subject; an event is found by the first such
-//! transition, and its delay runs from the event's start to it. What is notified counts, not what is merely open.
+//! An alert is true where it fires or escalates within an event on its subject, or on a member that it names; an event is
+//! found by the first such transition, and its delay runs from the event's start to it. What is notified counts, not what
+//! is merely open.
 
 use std::path::Path;
 
@@ -24,8 +25,11 @@ pub struct Event {
 }
 
 impl Event {
-    fn holds(&self, alert: &AlertRecord) -> bool {
-        alert.transition != Transition::Resolved && alert.subject == self.subject && (self.start..=self.end).contains(&alert.at)
+    /// True where the alert tells of this event: it fires or escalates within it, on its subject or, of the market, with
+    /// the subject among its members.
+    pub fn holds(&self, alert: &AlertRecord) -> bool {
+        let about = alert.subject == self.subject || alert.members.iter().any(|member| member.subject == self.subject);
+        about && alert.transition != Transition::Resolved && (self.start..=self.end).contains(&alert.at)
     }
 }
 

@@ -21,6 +21,7 @@ use crate::classify::Classify;
 use crate::config::Config;
 use crate::decode::decode;
 use crate::detect::AlertRecord;
+use crate::detect::tally::RuleTally;
 use crate::enrich::{Mentions, Watchlist, subjects};
 use crate::news::{EventTime, ModelIdentity, NewsItem, Observation, Subject, SubjectKind};
 use crate::pipeline::classifier::{Ready, observe};
@@ -301,6 +302,8 @@ pub struct Outcome {
     pub panes: PaneTable,
     /// Transitions in order of publication.
     pub alerts: Vec<AlertRecord>,
+    /// What became of the windows judged, by rule.
+    pub tallies: BTreeMap<String, RuleTally>,
     pub first: EventTime,
     pub last: EventTime,
     /// Where event time stood at the end.
@@ -310,13 +313,8 @@ pub struct Outcome {
 impl Outcome {
     /// Subjects that some rule could have judged.
     pub fn watched(&self) -> Vec<&Subject> {
-        let rules = || self.setup.config.rules.values();
-        let watched = |subject: &Subject| {
-            rules().any(|rule| {
-                rule.group_by == subject.kind() && (rule.subjects.is_empty() || rule.subjects.iter().any(|only| only == subject.local()))
-            })
-        };
-        self.panes.subjects().iter().filter(|subject| watched(subject)).collect()
+        let rules = &self.setup.config.rules;
+        self.panes.subjects().iter().filter(|subject| rules.values().any(|rule| rule.covers(subject))).collect()
     }
 
     pub fn subject_months(&self) -> SubjectMonths {
@@ -345,16 +343,19 @@ pub fn run(
         observations: 0,
         panes: PaneTable::default(),
         alerts: Vec::new(),
+        tallies: BTreeMap::new(),
         first,
         last,
         end: first,
     };
     let mut monitor = OfflineMonitor::new(&setup.config, &setup.watchlist, 1);
     let mut log = EventLog::new(&setup.config);
-    let mut read = |observation: &Observation, outcome: &mut Outcome| {
-        record(observation);
-        let (counted, outputs) = monitor.observe(0, observation);
-        outcome.take(observation, counted, outputs);
+    let mut read = |observations: &mut dyn Iterator<Item = Observation>| {
+        for observation in observations {
+            record(&observation);
+            let (counted, outputs) = monitor.observe(0, &observation);
+            outcome.take(&observation, counted, outputs);
+        }
     };
     for FeedItem { item, mentions, verdict } in &feed.items {
         let scores = match verdict {
@@ -362,15 +363,12 @@ pub fn run(
             Verdict::Of(key) => cache.and_then(|cache| cache.get(key)).expect("texts are classified before a run"),
         };
         let subjects = subjects(&scores.topic, mentions);
-        let item_observations = observe(item, &subjects, &scores.topic, scores.sentiment, scores.score);
-        for observation in log.append(item.published_at, item_observations) {
-            read(&observation, &mut outcome);
-        }
+        let seen = observe(item, &subjects, &scores.topic, scores.sentiment, scores.score);
+        read(&mut log.append(item.published_at, seen).into_iter());
         tick();
     }
-    if let Some(observation) = log.close() {
-        read(&observation, &mut outcome);
-    }
+    read(&mut log.close().into_iter());
+    outcome.tallies = monitor.tallies(0).clone();
     outcome
 }
 
@@ -394,6 +392,8 @@ impl Outcome {
         }
         for output in outputs {
             match output {
+                // What every partition keeps of the market is no subject of its own.
+                Output::Pane(pane) if pane.subject == Subject::market_counts() => {}
                 Output::Pane(pane) => self.panes.push(&pane),
                 Output::Alert(alert) => self.alerts.push(*alert),
                 Output::View(_) => {}

@@ -8,6 +8,7 @@ use super::compare::Comparison;
 use super::events::{Event, EventScore, score};
 use super::{ItemCounts, Outcome, Rejected};
 use crate::detect::life::Transition;
+use crate::detect::tally::RuleTally;
 use crate::detect::{AlertRecord, Severity};
 use crate::news::{EventTime, ModelIdentity, Subject};
 
@@ -84,6 +85,10 @@ pub struct RuleSummary {
     pub subjects_watched: usize,
     /// Alerts for each subject and each 30 days: what its false alarms are at most.
     pub alerts_per_subject_month: f64,
+    /// Of a surge: false alarms that its budget allows for each subject and each 30 days, and over all of this.
+    pub budget_per_subject_month: Option<f64>,
+    pub false_alarms_expected: Option<f64>,
+    pub windows: RuleTally,
 }
 
 /// One configuration's part of `summary.json`.
@@ -141,13 +146,9 @@ impl RunSummary {
         let watched = outcome.watched();
         let rules = config.rules.iter().map(|(name, rule)| {
             let own: Vec<&Episode> = episodes.iter().filter(|episode| episode.rule == *name).collect();
-            let subjects_watched = watched
-                .iter()
-                .filter(|subject| {
-                    rule.group_by == subject.kind()
-                        && (rule.subjects.is_empty() || rule.subjects.iter().any(|only| only == subject.local()))
-                })
-                .count();
+            let subjects_watched = watched.iter().filter(|subject| rule.covers(subject)).count();
+            let months = super::SubjectMonths::of(subjects_watched, span_ms);
+            let budget = rule.false_alarms_per_month.map(|budget| budget.warning);
             let counts = Tally::of(own.iter().copied());
             let summary = RuleSummary {
                 fired: counts.fired,
@@ -157,7 +158,10 @@ impl RunSummary {
                 open_at_end: counts.open_at_end,
                 subjects_alerted: counts.subjects,
                 subjects_watched,
-                alerts_per_subject_month: super::SubjectMonths::of(subjects_watched, span_ms).rate(own.len()),
+                alerts_per_subject_month: months.rate(own.len()),
+                budget_per_subject_month: budget,
+                false_alarms_expected: budget.map(|budget| budget * months.get()),
+                windows: outcome.tallies.get(name).copied().unwrap_or_default(),
             };
             (name.clone(), summary)
         });

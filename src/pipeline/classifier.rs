@@ -24,10 +24,10 @@ use crate::kafka::topics::{Partitions, max_record_bytes};
 use crate::metrics::Metrics;
 use crate::news::{
     Classification, EventTime, ItemObservation, NewsItem, Observation, RawPlace, SCHEMA_VERSION, Score, Scored, Sentiment, Subject,
-    WatermarkObservation,
+    SubjectKind, WatermarkObservation,
 };
 use crate::privacy;
-use crate::window::PartitionClock;
+use crate::window::{MarketTally, PartitionClock};
 
 pub const ROLE: &str = "classifier";
 /// Slabs between intake and publisher: one being classified, one ready. More would only add delay and memory.
@@ -74,6 +74,7 @@ pub fn run(parts: Parts, classify: Arc<dyn Classify>, stop: CancellationToken) -
     let stage = PublishStage {
         delivery,
         clocks: BTreeMap::new(),
+        tallies: BTreeMap::new(),
         offsets: Offsets::new(),
         finished: Offsets::new(),
         committed_at: Instant::now(),
@@ -236,6 +237,7 @@ pub(crate) fn observe<'item>(
     sentiment: Sentiment,
     score: Score,
 ) -> impl Iterator<Item = ItemObservation> + 'item {
+    let others = |subject: &Subject| subjects.iter().filter(|other| *other != subject).cloned().collect();
     subjects.iter().map(move |subject| ItemObservation {
         schema: SCHEMA_VERSION,
         subject: subject.clone(),
@@ -247,6 +249,7 @@ pub(crate) fn observe<'item>(
         source: item.source.clone(),
         title: item.title.as_deref().map(cut_title),
         url: item.url.clone(),
+        subjects: if subject.kind() == SubjectKind::Market { others(subject) } else { Vec::new() },
     })
 }
 
@@ -255,6 +258,8 @@ struct PublishStage {
     parts: Parts,
     delivery: Delivery,
     clocks: BTreeMap<i32, PartitionClock>,
+    /// What items add to the market and no watermark has said yet. It goes out in the transaction of the items.
+    tallies: BTreeMap<i32, MarketTally>,
     /// Finished and not yet committed.
     offsets: Offsets,
     /// The last that was finished of each partition.
@@ -303,6 +308,7 @@ impl PublishStage {
                         offsets.retain(|partition, _| !partitions.contains(partition));
                     }
                     self.clocks.retain(|partition, _| !partitions.contains(partition));
+                    self.tallies.retain(|partition, _| !partitions.contains(partition));
                     let _ = done.send(());
                 }
                 Ok(Step::Event(SourceEvent::Failed(error))) => return Err(error.into()),
@@ -371,7 +377,7 @@ impl PublishStage {
     }
 
     fn publish_item(
-        &self,
+        &mut self,
         item: NewsItem,
         masked: BTreeMap<String, u32>,
         mentions: &Mentions,
@@ -384,6 +390,8 @@ impl PublishStage {
         let topics = &self.parts.config.kafka.topics;
         let Classification { topic, sentiment, truncated, .. } = result;
         let about = subjects(&topic.label, mentions);
+        let pane = self.parts.config.window.pane.ms();
+        self.tallies.entry(place.partition).or_default().count(item.published_at, sentiment.label, sentiment.score, pane);
         for observation in observe(&item, &about, &topic.label, sentiment.label, sentiment.score) {
             let subject = observation.subject.clone();
             let payload = super::to_json(&Observation::Item(observation));
@@ -454,8 +462,19 @@ impl PublishStage {
         self.publish_watermarks(records)
     }
 
+    /// Says what no watermark has said of the market, with the watermarks as they stand.
+    fn settle(&mut self) -> Result<(), Error> {
+        let open = self.tallies.iter().filter(|(_, tally)| !tally.is_empty()).map(|(&partition, _)| partition);
+        let raw = self.parts.partitions.raw;
+        let records = open.filter_map(|partition| Some(self.clocks.get(&partition)?.restate(partition, raw))).collect();
+        self.publish_watermarks(records)
+    }
+
     fn publish_watermarks(&mut self, records: Vec<WatermarkObservation>) -> Result<(), Error> {
-        for record in records {
+        for mut record in records {
+            let tally = self.tallies.entry(record.raw_partition).or_default();
+            record.market = tally.take();
+            // More than one record holds: the rest goes before the next commit.
             // With its offset in the transaction, whoever does not own the partition any more cannot speak for it.
             if let Some(finished) = self.finished.get(&record.raw_partition) {
                 self.offsets.entry(record.raw_partition).or_insert_with(|| finished.clone());
@@ -476,6 +495,9 @@ impl PublishStage {
     }
 
     fn commit(&mut self) -> Result<(), Error> {
+        while self.tallies.iter().any(|(partition, tally)| !tally.is_empty() && self.clocks.contains_key(partition)) {
+            self.settle()?;
+        }
         super::commit(&self.delivery, &mut self.offsets, ROLE, &self.parts)?;
         // From its end: a slow commit must not follow on every slab.
         self.committed_at = Instant::now();

@@ -18,7 +18,7 @@ use crate::kafka::delivery::Delivery;
 use crate::kafka::producer::Outgoing;
 use crate::kafka::reader::read_all;
 use crate::kafka::topics::{max_record_bytes, partition_count};
-use crate::news::{EventTime, Observation};
+use crate::news::{EventTime, Observation, Subject};
 use crate::window::PaneRecord;
 
 pub const ROLE: &str = "monitor";
@@ -146,6 +146,10 @@ impl Monitor {
                         ..Outgoing::default()
                     })?;
                     metrics.panes_published.inc();
+                    if pane.subject != Subject::market_counts() {
+                        metrics.negative_observations.with_label_values(&["novel"]).inc_by(pane.novel_negative);
+                        metrics.negative_observations.with_label_values(&["copy"]).inc_by(pane.negative - pane.novel_negative);
+                    }
                 }
                 Output::Alert(alert) => {
                     let payload = super::to_json(&alert);

@@ -3,13 +3,15 @@
 //! [`EventLog`] writes the log that the classifier would write had every item come at its own event time, on one raw
 //! partition; [`OfflineMonitor`] reads a log.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::partition::{Counted, Output, PartitionMonitor};
 use crate::config::{Config, WatermarkConfig};
+use crate::detect::tally::RuleTally;
 use crate::enrich::Watchlist;
-use crate::news::{EventTime, ItemObservation, Observation};
-use crate::window::PartitionClock;
+use crate::news::{EventTime, ItemObservation, Observation, Subject};
+use crate::window::{MarketTally, PartitionClock};
 
 /// The monitors of all partitions of one observation log.
 pub struct OfflineMonitor {
@@ -30,6 +32,11 @@ impl OfflineMonitor {
         *offset += 1;
         read
     }
+
+    /// What became of the windows that a partition judged, by rule.
+    pub fn tallies(&self, partition: usize) -> &BTreeMap<String, RuleTally> {
+        self.partitions[partition].0.tallies()
+    }
 }
 
 /// Observations in order of event time, with the watermarks that belong between them.
@@ -37,6 +44,9 @@ pub struct EventLog {
     config: WatermarkConfig,
     /// `None` before the first item.
     clock: Option<PartitionClock>,
+    /// What the items since the last watermark add to the market.
+    tally: MarketTally,
+    pane_ms: i64,
     /// Where the clock, which is event time, stands.
     now: EventTime,
     /// How long it must be silent at the end until every hop that the last item is in has been judged.
@@ -49,7 +59,8 @@ impl EventLog {
         let watermark = config.watermark.clone();
         let reach = watermark.disorder.ms() + config.window.allowed_lateness.ms() + longest_hop;
         let settle_ms = watermark.idle_after.ms().max(reach) + watermark.interval.ms();
-        Self { config: watermark, clock: None, now: EventTime(i64::MIN), settle_ms }
+        let (tally, pane_ms) = (MarketTally::default(), config.window.pane.ms());
+        Self { config: watermark, clock: None, tally, pane_ms, now: EventTime(i64::MIN), settle_ms }
     }
 
     /// What is written when an item comes that was published at `at`: the watermark of the silence before it, the item
@@ -60,11 +71,16 @@ impl EventLog {
     pub fn append(&mut self, at: EventTime, item: impl IntoIterator<Item = ItemObservation>) -> Vec<Observation> {
         assert!(at >= self.now, "items come in order of event time");
         let mut records: Vec<Observation> = self.silence(at).into_iter().collect();
-        records.extend(item.into_iter().map(Observation::Item));
+        for observation in item {
+            if observation.subject == Subject::market() {
+                self.tally.count(at, observation.sentiment, observation.score, self.pane_ms);
+            }
+            records.push(Observation::Item(observation));
+        }
+        self.now = at;
         let clock = self.clock.get_or_insert_with(|| PartitionClock::new(at.0));
         clock.record(Some(at), at, at.0);
-        records.extend(clock.announce(0, 1, &self.config, at.0).map(Observation::Watermark));
-        self.now = at;
+        records.extend(self.announce());
         records
     }
 
@@ -84,7 +100,13 @@ impl EventLog {
         }
         self.now = self.now.plus(ticks * interval);
         clock.reached_end();
-        clock.announce(0, 1, &self.config, self.now.0).map(Observation::Watermark)
+        self.announce()
+    }
+
+    fn announce(&mut self) -> Option<Observation> {
+        let mut watermark = self.clock.as_mut()?.announce(0, 1, &self.config, self.now.0)?;
+        watermark.market = self.tally.take();
+        Some(Observation::Watermark(watermark))
     }
 }
 

@@ -66,13 +66,7 @@ impl SentimentIndex {
 
     fn decayed(&self, subject: &Subject, at: EventTime) -> (f64, f64) {
         let Some(state) = self.states.get(subject) else { return (0.0, 0.0) };
-        let age = at.0 - state.at.0;
-        if age > Self::horizon_ms(self.half_life_ms) {
-            return (0.0, 0.0);
-        }
-        let factor = f64::exp2(-(age as f64) / self.half_life_ms as f64);
-        let (weight, before) = (state.weight.to_f64() * factor, state.weight.to_f64());
-        (state.index.to_f64() * (1.0 + before) * factor / (1.0 + weight), weight)
+        decayed(state.index, state.weight, at.0 - state.at.0, self.half_life_ms)
     }
 
     fn keep(&mut self, record: &PaneRecord) {
@@ -92,6 +86,16 @@ impl SentimentIndex {
         let oldest = now.plus(-Self::horizon_ms(self.half_life_ms));
         self.states.retain(|_, state| state.at >= oldest);
     }
+}
+
+/// Index and weight after `age_ms` without items.
+pub fn decayed(index: Score, weight: Score, age_ms: i64, half_life_ms: i64) -> (f64, f64) {
+    if age_ms > SentimentIndex::horizon_ms(half_life_ms) {
+        return (0.0, 0.0);
+    }
+    let factor = f64::exp2(-(age_ms as f64) / half_life_ms as f64);
+    let (before, after) = (weight.to_f64(), weight.to_f64() * factor);
+    (index.to_f64() * (1.0 + before) * factor / (1.0 + after), after)
 }
 
 #[cfg(test)]

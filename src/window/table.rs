@@ -22,7 +22,10 @@ pub struct PaneRow {
     pub score_sum: Score,
     /// Distinct ones.
     pub sources: u64,
+    pub novel_negative: u64,
     pub index: Score,
+    pub index_weight: Score,
+    pub buzz: Option<f64>,
 }
 
 /// Panes in the order in which they closed.
@@ -53,7 +56,10 @@ impl PaneTable {
             positive: pane.positive,
             score_sum: pane.score_sum,
             sources: pane.sources.len() as u64,
+            novel_negative: pane.novel_negative,
             index: pane.index,
+            index_weight: pane.index_weight,
+            buzz: pane.buzz,
         };
         self.rows.push((subject, row));
     }
@@ -109,7 +115,9 @@ impl PaneTable {
                 whole("positive", |row| row.positive),
                 number("score_sum", |row| row.score_sum.to_f64()),
                 whole("sources", |row| row.sources),
+                whole("novel_negative", |row| row.novel_negative),
                 number("index", |row| row.index.to_f64()),
+                Column::new("buzz".into(), self.rows.iter().map(|(_, row)| row.buzz).collect::<Vec<_>>()),
             ],
         )
     }
@@ -140,7 +148,7 @@ mod tests {
         assert_eq!(
             rows[0],
             serde_json::json!({"subject": "market", "pane_start": 0, "pane_end": 1000, "count": 2, "negative": 2, "neutral": 0,
-                               "positive": 0, "score_sum": -1.6, "sources": 1})
+                               "positive": 0, "score_sum": -1.6, "sources": 1, "novel_negative": 2, "index": 0.0})
         );
         assert_eq!(rows[2]["pane_start"], 2000);
         assert_eq!(table.of(&Subject::market()).map(|row| row.count).collect::<Vec<_>>(), [2, 1]);

@@ -7,8 +7,11 @@ use chrono::{DateTime, Utc};
 use super::escape;
 use crate::backtest::events::Event;
 use crate::backtest::summary::Episode;
+use crate::config::WindowConfig;
 use crate::news::{EventTime, Subject};
 use crate::window::PaneTable;
+use crate::window::index::decayed;
+use crate::window::table::PaneRow;
 
 /// Width of every picture in its own units; the page scales it.
 const WIDTH: f64 = 1120.0;
@@ -22,7 +25,6 @@ const DAY: i64 = 24 * HOUR;
 pub struct Bin {
     pub count: u64,
     pub negative: u64,
-    pub score_sum: i64,
     /// At the end of the slice; `None` before the subject's first item.
     pub index: Option<f64>,
 }
@@ -36,33 +38,32 @@ pub struct Series {
 
 impl Series {
     /// Slices of `[start, end)`, as fine as the picture can show and no finer than a pane.
-    pub fn of(panes: &PaneTable, subject: &Subject, start: EventTime, end: EventTime, pane_ms: i64) -> Self {
-        let step_ms = step(end.0 - start.0, MOST_BINS).max(pane_ms);
-        Self::with_step(panes, subject, start, end, step_ms)
+    pub fn of(panes: &PaneTable, subject: &Subject, start: EventTime, end: EventTime, window: &WindowConfig) -> Self {
+        let step_ms = step(end.0 - start.0, MOST_BINS).max(window.pane.ms());
+        Self::with_step(panes, subject, start, end, window, step_ms)
     }
 
-    pub fn with_step(panes: &PaneTable, subject: &Subject, start: EventTime, end: EventTime, step_ms: i64) -> Self {
+    fn with_step(panes: &PaneTable, subject: &Subject, start: EventTime, end: EventTime, window: &WindowConfig, step_ms: i64) -> Self {
         let start = start.floor(step_ms);
         let count = ((end.0 - start.0) as u64).div_ceil(step_ms as u64).max(1) as usize;
         let mut bins = vec![Bin::default(); count];
+        let mut latest: Vec<Option<&PaneRow>> = vec![None; count];
         let mut before = None;
         for pane in panes.of(subject) {
             let place = (pane.start.0 - start.0).div_euclid(step_ms);
-            let index = pane.index.to_f64();
             if place < 0 {
-                before = Some(index);
+                before = Some(pane);
                 continue;
             }
             let Some(bin) = bins.get_mut(place as usize) else { continue };
             bin.count += pane.count;
             bin.negative += pane.negative;
-            bin.score_sum += pane.score_sum.0;
-            bin.index = Some(index);
+            latest[place as usize] = Some(pane);
         }
-        // Between panes the last value stands: its decay would not be seen at this scale.
-        for bin in &mut bins {
-            before = bin.index.or(before);
-            bin.index = before;
+        for (number, bin) in bins.iter_mut().enumerate() {
+            before = latest[number].or(before);
+            let end = start.0 + (number as i64 + 1) * step_ms;
+            bin.index = before.map(|pane| decayed(pane.index, pane.index_weight, end - pane.end.0, window.index_half_life.ms()).0);
         }
         Self { start, step_ms, bins }
     }
@@ -325,14 +326,15 @@ pub fn overview(market: &Series, lanes: &[Lane<'_>], end: EventTime, compared: b
 }
 
 /// Around one alert: what came, slice by slice, the window judged, and the transitions.
-pub fn close_up(panes: &PaneTable, episode: &Episode, end: EventTime, pane_ms: i64) -> String {
+pub fn close_up(panes: &PaneTable, episode: &Episode, end: EventTime, config: &WindowConfig) -> String {
     let window = &episode.first().window;
+    let pane_ms = config.pane.ms();
     let length = window.end.0 - window.start.0;
     let from = window.end.plus(-4 * length);
     let open_until = episode.interval(end).1;
     let to = open_until.min(window.end.plus(8 * length)).max(window.end.plus(2 * length));
     let step_ms = (length / 12).div_euclid(pane_ms).max(1) * pane_ms;
-    let series = Series::with_step(panes, &episode.subject, from, to, step_ms);
+    let series = Series::with_step(panes, &episode.subject, from, to, config, step_ms);
     let scale = Scale { start: series.start, end: series.end(), left: 44.0 };
     let (top, height) = (20.0, 70.0);
     let base = top + height;

@@ -174,7 +174,7 @@ impl Page<'_> {
     }
 
     fn series(&self, outcome: &Outcome, subject: &Subject) -> Series {
-        Series::of(&outcome.panes, subject, self.run.first, self.end().plus(1), outcome.setup.config.window.pane.ms())
+        Series::of(&outcome.panes, subject, self.run.first, self.end().plus(1), &outcome.setup.config.window)
     }
 
     fn overview(&self, out: &mut String) {
@@ -331,9 +331,9 @@ impl Page<'_> {
 
     fn rules(&self, out: &mut String) {
         out.push_str(
-            "<section class='panel' id='rules'><h2>What each rule did</h2><div class='scroll'><table><thead><tr><th>Rule</th><th>Judges</th><th class='number'>Watched</th>\
+            "<section class='panel' id='rules'><h2>What each rule did</h2><div class='scroll'><table><thead><tr><th>Rule</th><th>Judges</th><th class='number'>Subjects</th>\
              <th class='number'>Fired</th><th class='number'>Escalated</th><th class='number'>Critical</th><th class='number'>Resolved</th><th class='number'>Open at the end</th>\
-             <th class='number'>Per subject and month</th></tr></thead><tbody>",
+             <th class='number'>Fired a subject and month</th><th class='number'>Budget</th><th class='number'>False alarms to expect</th></tr></thead><tbody>",
         );
         for (name, rule) in &self.summary.run.rules {
             let config = &self.run.setup.config.rules[name];
@@ -341,11 +341,13 @@ impl Page<'_> {
                 Condition::Surge => "negative items against what is usual",
                 Condition::Share => "share of negative items",
                 Condition::Level => "mean score",
+                Condition::Relative => "share against the rest of the market",
             };
+            let budget = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), rate);
             let _ = write!(
                 out,
                 "<tr><th>{}</th><td>{judges}, {} windows</td><td class='number'>{}</td><td class='number strong'>{}</td><td class='number'>{}</td><td class='number'>{}</td>\
-                 <td class='number'>{}</td><td class='number'>{}</td><td class='number'>{}</td></tr>",
+                 <td class='number'>{}</td><td class='number'>{}</td><td class='number'>{}</td><td class='number'>{}</td><td class='number'>{}</td></tr>",
                 escape(name),
                 config.window,
                 rule.subjects_watched,
@@ -354,8 +356,34 @@ impl Page<'_> {
                 rule.critical,
                 rule.resolved,
                 rule.open_at_end,
-                rate(rule.alerts_per_subject_month)
+                rate(rule.alerts_per_subject_month),
+                budget(rule.budget_per_subject_month),
+                budget(rule.false_alarms_expected),
             );
+        }
+        out.push_str(
+            "</tbody></table></div><p class='lead below'>The budget is what false_alarms_per_month allows a subject; times the subjects and months watched here it is the number of \
+             alerts to expect from chance alone. What fired beyond it is news.</p>\
+             <h3>Windows beyond the threshold</h3><div class='scroll'><table><thead><tr><th>Rule</th><th class='number'>Judged</th><th class='number'>Fired</th><th class='number'>Alert open</th>\
+             <th class='number'>Held back: not yet long enough</th><th class='number'>cooldown</th><th class='number'>market alert open</th><th class='number'>quiet hours</th>\
+             <th class='number'>Too few items or sources, or not sure enough</th></tr></thead><tbody>",
+        );
+        for (name, rule) in &self.summary.run.rules {
+            let windows = &rule.windows;
+            let _ = write!(out, "<tr><th>{}</th>", escape(name));
+            for count in [
+                windows.judged,
+                windows.fired,
+                windows.open,
+                windows.held_by_for,
+                windows.held_by_cooldown,
+                windows.held_by_market,
+                windows.held_by_quiet_hours,
+                windows.too_few,
+            ] {
+                let _ = write!(out, "<td class='number'>{}</td>", whole(count as usize));
+            }
+            out.push_str("</tr>");
         }
         out.push_str("</tbody></table></div></section>");
     }
@@ -404,39 +432,44 @@ impl Page<'_> {
         };
         let _ = write!(
             out,
-            "<article class='alert {severity}' id='alert-{number}'><header><span class='severity'>{number} · {severity}</span><h3>{}</h3><span class='rule'>{}</span>{verdict}<span class='since'>{open}</span></header>\
+            "<article class='alert {severity}' id='alert-{number}'><header><span class='severity'>{number} · {severity}</span><h3>{}</h3><span class='rule'>{}</span>{single}{verdict}<span class='since'>{open}</span></header>\
              <p class='why'>{}</p>",
             format_time(episode.fired_at, "%a %-d %b %Y, %H:%M"),
             escape(&episode.rule),
             escape(&first.why),
             severity = episode.severity.as_str(),
+            single = if first.single_source { "<span class='verdict false'>one source</span>" } else { "" },
         );
-        out.push_str(&chart::close_up(&self.run.panes, episode, self.end(), self.run.setup.config.window.pane.ms()));
-        out.push_str("<table class='transitions'><tbody>");
-        for record in &episode.records {
-            let _ = write!(
-                out,
-                "<tr><td>{}</td><td class='step {}'>{}</td><td>{}</td></tr>",
-                format_time(record.at, "%-d %b %H:%M"),
-                record.transition.as_str(),
-                record.transition.as_str(),
-                escape(&record.why)
-            );
+        out.push_str(&chart::close_up(&self.run.panes, episode, self.end(), &self.run.setup.config.window));
+        if !gravest.members.is_empty() {
+            let names: Vec<String> = gravest
+                .members
+                .iter()
+                .map(|member| {
+                    format!("<a href='#{}'>{}</a> ({})", anchor(&member.subject), escape(&member.subject_name), member.novel_negative)
+                })
+                .collect();
+            let _ = write!(out, "<p class='members'>Members: {}</p>", names.join(", "));
         }
-        out.push_str("</tbody></table>");
+        if episode.records.len() > 1 {
+            out.push_str("<table class='transitions'><tbody>");
+            for record in &episode.records[1..] {
+                let _ = write!(
+                    out,
+                    "<tr><td>{}</td><td class='step'>{}</td><td>{}</td></tr>",
+                    format_time(record.at, "%-d %b %H:%M"),
+                    record.transition.as_str(),
+                    escape(&record.why)
+                );
+            }
+            out.push_str("</tbody></table>");
+        }
         evidence(gravest, out);
         out.push_str("</article>");
     }
 
     fn is_true(&self, episode: &Episode) -> bool {
-        let found = |record: &AlertRecord| {
-            self.events.iter().any(|event| {
-                event.subject == record.subject
-                    && record.transition != Transition::Resolved
-                    && (event.start..=event.end).contains(&record.at)
-            })
-        };
-        episode.records.iter().any(found)
+        episode.records.iter().any(|record| self.events.iter().any(|event| event.holds(record)))
     }
 
     /// Watched subjects without an alert: the ones with the most news.
@@ -529,7 +562,8 @@ impl Page<'_> {
         let runs = std::iter::once((&self.summary.run, self.run)).chain(self.summary.against.as_ref().zip(self.against));
         for (summary, outcome) in runs {
             let config = &outcome.setup.config;
-            let part = serde_json::json!({"window": config.window, "detect": config.detect, "rules": config.rules});
+            let part =
+                serde_json::json!({"window": config.window, "novelty": config.novelty, "detect": config.detect, "rules": config.rules});
             let text = toml::to_string(&part).expect("what came from TOML goes back to it");
             let _ = write!(
                 out,
@@ -555,9 +589,13 @@ fn evidence(record: &AlertRecord, out: &mut String) {
             None => title,
         };
         let source = item.source.as_deref().map_or_else(String::new, |source| format!("{} · ", escape(source)));
+        let spread = match item.copies {
+            0 => String::new(),
+            copies => format!(" · told {} times by {}", copies + 1, plural(item.sources, "source")),
+        };
         let _ = write!(
             out,
-            "<li><span class='score'>{}</span><span>{linked} <small>{source}{}</small></span></li>",
+            "<li><span class='score'>{}</span><span>{linked} <small>{source}{}{spread}</small></span></li>",
             signed(item.score.to_f64()),
             format_time(item.published_at, "%-d %b %H:%M")
         );
