@@ -47,6 +47,7 @@ fn log(subjects: usize) -> Vec<Observation> {
             source: Some("wire.example".into()),
             title: Some(format!("Headline number {index} of a benchmark")),
             url: None,
+            subjects: Vec::new(),
         }));
         if index % 1000 == 999 {
             let watermark_ms = Some(at);
@@ -56,6 +57,7 @@ fn log(subjects: usize) -> Vec<Observation> {
                 raw_partitions: 1,
                 watermark_ms,
                 idle: false,
+                market: Vec::new(),
             }));
         }
     }
