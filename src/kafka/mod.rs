@@ -8,7 +8,7 @@ pub mod producer;
 pub mod reader;
 pub mod topics;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -119,13 +119,13 @@ fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
 
 /// The errors of a client and when each was told last. A broker that is gone is missed many times a second.
 #[derive(Default)]
-struct Complaints(Mutex<HashMap<RDKafkaErrorCode, Instant>>);
+struct Complaints(Mutex<BTreeMap<i32, Instant>>);
 
 impl Complaints {
     const AGAIN_AFTER: Duration = Duration::from_secs(10);
 
     fn tell(&self, role: Option<&str>, error: &KafkaError, reason: &str) {
-        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+        let code = error.rdkafka_error_code().map_or(0, |code| code as i32);
         let mut told = self.0.lock().expect("no holder of this lock panics");
         if told.get(&code).is_none_or(|at| at.elapsed() >= Self::AGAIN_AFTER) {
             told.insert(code, Instant::now());
