@@ -23,8 +23,8 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 
 /// The string that each call ends with.
 fn messages(code: &str, macro_name: &str) -> Vec<String> {
-    let calls = code.split(&format!("tracing::{macro_name}!(")).skip(1);
-    calls.map(|call| call.split("\")").next().unwrap().rsplit('"').next().unwrap().to_owned()).collect()
+    let begin = format!("tracing::{macro_name}!(");
+    code.split(&begin).skip(1).map(|call| call.split("\")").next().unwrap().rsplit('"').next().unwrap().to_owned()).collect()
 }
 
 #[test]

@@ -23,7 +23,7 @@ impl Sizes {
     }
 }
 
-const KEYS: [&str; 9] = ["runs", "kills", "items", "records", "panes", "observations", "subjects", "seconds", "factor"];
+const KEYS: [&str; 10] = ["runs", "kills", "items", "records", "panes", "observations", "subjects", "seconds", "factor", "interval"];
 
 fn main() {
     // Cargo itself adds --bench.

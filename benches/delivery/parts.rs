@@ -239,7 +239,7 @@ fn pause(subscriber: &Subscriber, partitions: i32) -> (f64, f64) {
 pub fn latency(sizes: &Sizes) -> Vec<Latency> {
     let seconds = sizes.get("seconds", 120);
     let broker = Broker::start();
-    let commit_interval_ms = Config::default().kafka.commit_interval.ms() as u64;
+    let commit_interval_ms = sizes.get("interval", Config::default().kafka.commit_interval.ms() as u64);
     [true, false]
         .map(|transactions| {
             let delays = delays(&broker, &format!("latency-{transactions}"), transactions, commit_interval_ms, seconds);
@@ -320,7 +320,7 @@ fn feed(producer: &ThreadedProducer<DefaultProducerContext>, topic: &str, partit
 pub fn throughput(sizes: &Sizes) -> Vec<Throughput> {
     let (runs, records) = (sizes.get("runs", 3) as usize, sizes.get("records", 1_000_000) as usize);
     let broker = Broker::start();
-    let interval_ms = Config::default().kafka.commit_interval.ms() as u64;
+    let interval_ms = sizes.get("interval", Config::default().kafka.commit_interval.ms() as u64);
     [1, 2, 4]
         .map(|processes| {
             let measured: Vec<(f64, f64)> =
