@@ -690,6 +690,46 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_with_novelty_grouping_and_overrides_is_named() {
+        let market = "group_by='market'\nmin_count=9\nwarning=0.5\ncritical=0.7\nresolve=0.4";
+        let found = problems(&format!(
+            "[novelty]\nsimilarity = 0.0\nmax_stories = 0\n[rules.a]\ncondition='share'\ninhibits=true\nmin_sources=2\n{market}\n\
+             [rules.b]\ncondition='relative'\nconfidence=1.0\n{market}\n\
+             [rules.c]\ncondition='share'\n{market}\n[rules.c.overrides.'topic:Macro']\nwarning=0.9"
+        ));
+        let expected = [
+            "rules.a.inhibits = true needs group_by = \"market\", condition = \"share\" or \"level\", and min_sources = 1",
+            "rules.b.confidence = 1 must be at least 0.5, which judges the value as it is, and below 1",
+            "rules.b.condition = \"relative\" compares with the market; group_by = \"market\" leaves nothing to compare",
+            "rules.c.overrides.\"topic:Macro\": the rule does not judge that subject; it is written as in an alert, such as \"topic:Macro\"",
+            "rules.c.overrides.\"topic:Macro\".critical = 0.7 must be at least as bad as warning = 0.9",
+            "novelty.similarity = 0 must be above 0 and at most 1; 1 takes only equal headlines for copies",
+            "novelty.max_stories = 0 must lie between 1 and 100000: each is kept in memory, for each subject",
+        ];
+        assert_eq!(found, expected);
+        let rest = "group_by='topic'\ncondition='share'\nwarning=0.5\ncritical=0.7\nresolve=0.4";
+        let found = problems(&format!(
+            "[rules.d]\n{rest}\nquiet_hours=['at night']\n[rules.e]\n{rest}\ntime_zone='Mars'\n[rules.f]\n{rest}\n[rules.f.overrides.'topic:x']\nwindow='1h'"
+        ));
+        assert!(found[0].starts_with("rules.d: \"at night\" must be hours such as"), "{found:?}");
+        assert!(found[1].starts_with("rules.e.time_zone = \"Mars\": \"Mars\" must be a time zone such as"), "{found:?}");
+        assert!(found[2].contains("unknown field `window`"), "{found:?}");
+    }
+
+    #[test]
+    fn overrides_and_quiet_hours_survive_being_shown() {
+        let text = "[rules.r]\ngroup_by='topic'\ncondition='share'\nwarning=0.5\ncritical=0.7\nresolve=0.4\nquiet_hours=['Sat-Sun 00:00-24:00']\n\
+                    time_zone='Europe/London'\n[rules.r.overrides.'topic:Legal | Regulation']\nwarning=0.6\nfor='5m'\n\
+                    [rules.s]\ngroup_by='group'\ncondition='surge'\nfalse_alarms_per_month={warning=1.0,critical=0.1}\n\
+                    [rules.s.overrides.'group:banks']\nfalse_alarms_per_month={warning=0.5,critical=0.1}";
+        let config = Config::from_toml(text, &[], None).unwrap();
+        let own = &config.rules["r"].overridden()[&Subject::topic("Legal | Regulation")];
+        assert_eq!((own.warning, own.critical, own.hold_for.ms()), (Some(0.6), Some(0.7), 300_000));
+        assert_eq!(Config::from_toml(&config.display(), &[], None).unwrap().version(), config.version());
+        assert_ne!(Config::from_toml(&text.replace("0.6", "0.65"), &[], None).unwrap().version(), config.version());
+    }
+
+    #[test]
     fn rules_of_a_file_replace_the_default_rules() {
         let config =
             Config::from_toml("[rules.only]\ngroup_by='market'\ncondition='level'\nwarning=-0.3\ncritical=-0.5\nresolve=-0.1", &[], None)

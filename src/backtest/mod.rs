@@ -21,9 +21,11 @@ use crate::classify::Classify;
 use crate::config::Config;
 use crate::decode::decode;
 use crate::detect::AlertRecord;
+use crate::detect::evidence::EvidenceItem;
+use crate::detect::life::Transition;
 use crate::detect::tally::RuleTally;
 use crate::enrich::{Mentions, Watchlist, subjects};
-use crate::news::{EventTime, ModelIdentity, NewsItem, Observation, Subject, SubjectKind};
+use crate::news::{EventTime, ModelIdentity, NewsItem, Observation, Sentiment, Subject, SubjectKind};
 use crate::pipeline::classifier::{Ready, observe};
 use crate::pipeline::offline::{EventLog, OfflineMonitor};
 use crate::pipeline::partition::{Counted, Output};
@@ -35,6 +37,8 @@ use scores::{ScoreCache, Scores, TextKey};
 const MONTH_MS: f64 = 30.0 * 86_400_000.0;
 /// Rejected records that the summary names one by one.
 const REJECTIONS_NAMED: usize = 20;
+/// Items shown with an alert on a slow rise.
+const RISE_ITEMS: usize = 10;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -113,6 +117,17 @@ enum Verdict {
     /// The file says it, as a record of `news.scored`.
     Given(Scores),
     Of(TextKey),
+}
+
+impl Verdict {
+    /// # Panics
+    /// Where the text has no result.
+    fn scores<'scores>(&'scores self, cache: Option<&'scores ScoreCache>) -> &'scores Scores {
+        match self {
+            Self::Given(scores) => scores,
+            Self::Of(key) => cache.and_then(|cache| cache.get(key)).expect("texts are classified before a run"),
+        }
+    }
 }
 
 struct FeedItem {
@@ -205,6 +220,32 @@ impl Feed {
         }
         // Stable: items of one time stay in the order of the files.
         self.items.sort_by_key(|item| item.item.published_at);
+    }
+
+    /// The most negative items about a subject from `since` to before `until`, each headline once.
+    fn negatives(&self, subject: &Subject, since: EventTime, until: EventTime, cache: Option<&ScoreCache>) -> Vec<EvidenceItem> {
+        let place = |at: EventTime| self.items.partition_point(|item| item.item.published_at < at);
+        let mut found: Vec<EvidenceItem> = Vec::new();
+        for FeedItem { item, mentions, verdict } in &self.items[place(since)..place(until)] {
+            let scores = verdict.scores(cache);
+            let about = scores.sentiment == Sentiment::Negative && subjects(&scores.topic, mentions).contains(subject);
+            if about && !found.iter().any(|other| other.title.is_some() && other.title == item.title) {
+                found.push(EvidenceItem {
+                    id: item.id.clone(),
+                    title: item.title.clone(),
+                    source: item.source.clone(),
+                    url: item.url.clone(),
+                    published_at: item.published_at,
+                    score: scores.score,
+                    first_seen: item.published_at,
+                    copies: 0,
+                    sources: 1,
+                });
+            }
+        }
+        found.sort_by(|one, two| (one.score, one.published_at, &one.id).cmp(&(two.score, two.published_at, &two.id)));
+        found.truncate(RISE_ITEMS);
+        found
     }
 
     pub fn len(&self) -> usize {
@@ -302,6 +343,8 @@ pub struct Outcome {
     pub panes: PaneTable,
     /// Transitions in order of publication.
     pub alerts: Vec<AlertRecord>,
+    /// By id of an alert on a slow rise: its most negative items since the rise began. The record has those of the window.
+    pub rises: BTreeMap<String, Vec<EvidenceItem>>,
     /// What became of the windows judged, by rule.
     pub tallies: BTreeMap<String, RuleTally>,
     pub first: EventTime,
@@ -343,6 +386,7 @@ pub fn run(
         observations: 0,
         panes: PaneTable::default(),
         alerts: Vec::new(),
+        rises: BTreeMap::new(),
         tallies: BTreeMap::new(),
         first,
         last,
@@ -358,10 +402,7 @@ pub fn run(
         }
     };
     for FeedItem { item, mentions, verdict } in &feed.items {
-        let scores = match verdict {
-            Verdict::Given(scores) => scores,
-            Verdict::Of(key) => cache.and_then(|cache| cache.get(key)).expect("texts are classified before a run"),
-        };
+        let scores = verdict.scores(cache);
         let subjects = subjects(&scores.topic, mentions);
         let seen = observe(item, &subjects, &scores.topic, scores.sentiment, scores.score);
         read(&mut log.append(item.published_at, seen).into_iter());
@@ -369,6 +410,9 @@ pub fn run(
     }
     read(&mut log.close().into_iter());
     outcome.tallies = monitor.tallies(0).clone();
+    let fired = outcome.alerts.iter().filter(|alert| alert.transition == Transition::Firing);
+    let rises = fired.filter_map(|alert| Some((alert, alert.baseline.as_ref()?.rise.as_ref()?.since)));
+    outcome.rises = rises.map(|(alert, since)| (alert.id.clone(), feed.negatives(&alert.subject, since, alert.at, cache))).collect();
     outcome
 }
 
@@ -410,7 +454,6 @@ pub fn alerted(alerts: &[AlertRecord]) -> BTreeSet<&Subject> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::detect::life::Transition;
 
     /// A transition of the alert on that subject that fired at `started`.
     pub fn alert(subject: &str, started: i64, at: i64, transition: Transition) -> AlertRecord {

@@ -195,6 +195,30 @@ mod tests {
     }
 
     #[test]
+    fn a_relative_rule_judges_the_difference_to_the_rest_of_the_market() {
+        let text = "[rules.r]\ngroup_by='topic'\ncondition='relative'\nmin_count=5\nwarning=0.15\ncritical=0.6\nresolve=0.1";
+        let rule = Config::from_toml(text, &[], None).unwrap().rules["r"].clone();
+        let market = counts(220, 880);
+        let judged = |negative: u64, neutral: u64| {
+            judge(&rule, &counts(negative, neutral), None, Some(market.without(&counts(negative, neutral))), || 9)
+        };
+        let judgement = judged(20, 20);
+        assert_eq!(judgement.severity, Some(Severity::Warning));
+        assert_eq!(judgement.rest.unwrap().count, 1060);
+        assert!((judgement.value.unwrap() - (0.5 - 200.0 / 1060.0)).abs() < 1e-12);
+        assert_eq!(judged(3, 3).severity, None, "half of few is no difference");
+        assert!(judged(3, 3).holds, "but an open alert stays open");
+        assert_eq!(judged(38, 2).severity, Some(Severity::Critical));
+        assert_eq!(
+            judge(&rule, &counts(5, 0), None, Some(counts(5, 0).without(&counts(5, 0))), || 9).value,
+            None,
+            "nothing to compare with"
+        );
+        let why = judgement.why(&rule, &counts(20, 20), "Macro", EventTime(60_000_000), Transition::Firing);
+        assert!(why.ends_with("were negative (50%), against 200 of 1060 in the rest of the market (19%)."), "{why}");
+    }
+
+    #[test]
     fn level_judges_the_mean_score() {
         let judgement = judge(&rule("level-market"), &counts(30, 20), None, None, || 9);
         assert_eq!((judgement.value, judgement.severity), (Some(-0.48), Some(Severity::Warning)));

@@ -498,27 +498,74 @@ mod tests {
         count * 60_000
     }
 
-    /// Feeds `per_minute[m]` = (negative, neutral) items of minute `m` and gives (minute, transition, severity).
-    fn run(config: &str, per_minute: &[(usize, usize)]) -> Vec<(i64, Transition, Severity)> {
+    /// Feeds `per_minute[m]` = (negative, neutral) items of minute `m`, of these sources in turn.
+    fn records(config: &str, per_minute: &[(usize, usize)], sources: &[Option<&str>]) -> Vec<AlertRecord> {
         let config = Arc::new(Config::from_toml(config, &[], None).unwrap());
         let mut detector = Detector::new(config.clone(), Arc::new(Watchlist::empty()));
         let (mut panes, mut history) = (OpenPanes::new(config.window.pane.ms()), History::new());
-        let mut seen = Vec::new();
+        let market = MarketPanes::new(config.window.pane.ms());
+        let mut records = Vec::new();
         for (minute, &(negative, neutral)) in per_minute.iter().enumerate() {
             let minute = minute as i64;
             for index in 0..negative + neutral {
                 let sentiment = if index < negative { Sentiment::Negative } else { Sentiment::Neutral };
-                panes.count(&item("group:banks", &format!("{minute}-{index}"), minutes(minute) + 1, sentiment));
+                let mut item = item("group:banks", &format!("{minute}-{index}"), minutes(minute) + 1, sentiment);
+                item.source = sources[index % sources.len()].map(str::to_owned);
+                panes.count(&item);
             }
             let end = EventTime(minutes(minute + 1));
             let closed = panes.close(end);
             history.push(&closed);
             detector.learn(&closed);
-            let market = MarketPanes::new(config.window.pane.ms());
-            let windows = Seen { history: &history, market: &market, novelty: None };
-            seen.extend(detector.evaluate(end, &windows, true).into_iter().map(|record| (minute, record.transition, record.severity)));
+            let seen = Seen { history: &history, market: &market, novelty: None };
+            records.extend(detector.evaluate(end, &seen, true));
         }
-        seen
+        records
+    }
+
+    /// As [`records`], as (minute, transition, severity).
+    fn run(config: &str, per_minute: &[(usize, usize)]) -> Vec<(i64, Transition, Severity)> {
+        let records = records(config, per_minute, &[Some("wire.example")]);
+        records.into_iter().map(|record| (record.at.0 / 60_000 - 1, record.transition, record.severity)).collect()
+    }
+
+    #[test]
+    fn in_quiet_hours_warnings_wait_and_criticals_fire() {
+        let config = format!("{RULE}\nquiet_hours=['00:00-00:04']");
+        assert_eq!(run(&config, &[(3, 1); 6]), [(3, Transition::Firing, Severity::Warning)]);
+        assert_eq!(run(RULE, &[(3, 1); 6]), [(0, Transition::Firing, Severity::Warning)]);
+        assert_eq!(run(&config, &[(4, 0); 6]), [(0, Transition::Firing, Severity::Critical)]);
+        let passing = [vec![(3, 1); 2], vec![(0, 9); 8]].concat();
+        assert_eq!(run(&config, &passing), [], "over before anybody was to be told");
+    }
+
+    #[test]
+    fn a_subject_can_have_thresholds_of_its_own() {
+        let own = |text: &str| format!("{RULE}\n[rules.bank.overrides.'group:banks']\n{text}");
+        assert_eq!(run(&own("warning=0.8"), &[(3, 1); 6]), []);
+        assert_eq!(run(&own("min_count=9"), &[(3, 1); 6])[0].0, 2);
+        assert_eq!(run(&own("for='2m'"), &[(3, 1); 6])[0].0, 2);
+    }
+
+    #[test]
+    fn the_more_confidence_is_asked_for_the_more_items_it_takes() {
+        let first = |confidence: f64| {
+            let config = RULE.replace("confidence=0.5", &format!("confidence={confidence}"));
+            run(&config, &[(4, 1); 30]).first().map(|step| step.0)
+        };
+        assert_eq!((first(0.5), first(0.95)), (Some(0), Some(3)));
+        assert_eq!(first(0.999), None, "25 items in the window are never enough");
+    }
+
+    #[test]
+    fn an_alert_of_one_source_is_marked() {
+        let single = |sources: &[Option<&str>]| {
+            let record = records(RULE, &[(5, 0); 2], sources).remove(0);
+            (record.single_source, record.window.novel_sources, record.window.novel_negative)
+        };
+        assert_eq!(single(&[Some("wire.example")]), (true, 1, 5));
+        assert_eq!(single(&[Some("wire.example"), Some("daily.example")]), (false, 2, 5));
+        assert_eq!(single(&[None]), (false, 1, 5), "who names no source may be many");
     }
 
     #[test]

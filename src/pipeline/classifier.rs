@@ -344,6 +344,7 @@ impl PublishStage {
                     self.release(|partition| !lost && partitions.contains(&partition))?;
                     if lost {
                         self.offsets.retain(|partition, _| !partitions.contains(partition));
+                        self.tallies.retain(|partition, _| !partitions.contains(partition));
                     }
                     self.commit()?;
                     // What could not be committed now is the next owner's to read again; a later commit would set it back.
@@ -520,40 +521,46 @@ impl PublishStage {
 
     /// Says what no watermark has said of the market, with the watermarks as they stand.
     fn settle(&mut self) -> Result<(), Error> {
-        let open = self.tallies.iter().filter(|(_, tally)| !tally.is_empty()).map(|(&partition, _)| partition);
         let raw = self.parts.partitions.raw;
-        let records = open.filter_map(|partition| Some(self.clocks.get(&partition)?.restate(partition, raw))).collect();
+        let records = self.tallies.keys().filter_map(|&partition| Some(self.clocks.get(&partition)?.restate(partition, raw))).collect();
         self.publish_watermarks(records)
     }
 
     fn publish_watermarks(&mut self, records: Vec<WatermarkObservation>) -> Result<(), Error> {
         for mut record in records {
-            let tally = self.tallies.entry(record.raw_partition).or_default();
-            record.market = tally.take();
-            // More than one record holds: the rest goes before the next commit.
             // With its offset in the transaction, whoever does not own the partition any more cannot speak for it.
             if let Some(&finished) = self.finished.get(&record.raw_partition) {
                 self.offsets.entry(record.raw_partition).or_insert(finished);
             }
-            let key = format!("watermark:{}", record.raw_partition);
-            let payload = super::to_json(&Observation::Watermark(record));
-            for target in 0..self.parts.partitions.observations {
-                self.delivery.send(Outgoing {
-                    topic: &self.parts.config.kafka.topics.observations,
-                    partition: Some(target),
-                    key: Some(key.as_bytes()),
-                    payload: &payload,
-                    ..Outgoing::default()
-                })?;
+            let mut tally = self.tallies.remove(&record.raw_partition).unwrap_or_default();
+            record.market = tally.take();
+            while !tally.is_empty() {
+                // What one record does not hold goes ahead of the watermark that may close it.
+                let market = std::mem::replace(&mut record.market, tally.take());
+                self.publish_watermark(WatermarkObservation { watermark_ms: None, idle: false, market, ..record })?;
             }
+            self.publish_watermark(record)?;
+        }
+        Ok(())
+    }
+
+    fn publish_watermark(&self, record: WatermarkObservation) -> Result<(), Error> {
+        let key = format!("watermark:{}", record.raw_partition);
+        let payload = super::to_json(&Observation::Watermark(record));
+        for target in 0..self.parts.partitions.observations {
+            self.delivery.send(Outgoing {
+                topic: &self.parts.config.kafka.topics.observations,
+                partition: Some(target),
+                key: Some(key.as_bytes()),
+                payload: &payload,
+                ..Outgoing::default()
+            })?;
         }
         Ok(())
     }
 
     fn commit(&mut self) -> Result<(), Error> {
-        while self.tallies.iter().any(|(partition, tally)| !tally.is_empty() && self.clocks.contains_key(partition)) {
-            self.settle()?;
-        }
+        self.settle()?;
         let (now, wall) = (self.time.now(), EventTime::now());
         let memory = |(&partition, &offset): (&i32, &i64)| Some((partition, (offset, self.clocks.get(&partition)?.memory(now, wall))));
         let offsets: Offsets = self.offsets.iter().filter_map(memory).collect();

@@ -7,7 +7,8 @@ use std::time::Duration;
 use bellwether::config::Config;
 use bellwether::enrich::Watchlist;
 use bellwether::news::{EventTime, ItemObservation, Observation, Score, Sentiment, Subject, WatermarkObservation};
-use bellwether::pipeline::partition::{Output, PartitionMonitor};
+use bellwether::pipeline::offline::OfflineMonitor;
+use bellwether::pipeline::partition::Output;
 use bellwether::window::MarketTally;
 
 use super::{Broker, Process, Read1, Site, produce_batches_of, read_topic, wait_for};
@@ -216,13 +217,9 @@ pub fn offline(log: &[(i32, Observation)]) -> Published {
 pub fn offline_by(config: &str, log: &[(i32, Observation)]) -> Published {
     let config = Arc::new(Config::from_toml(config, &[], None).unwrap());
     let (mut windows, mut alerts) = (BTreeMap::<i32, Vec<String>>::new(), Vec::new());
-    let mut monitors: Vec<PartitionMonitor> =
-        (0..PARTITIONS).map(|_| PartitionMonitor::new(config.clone(), Arc::new(Watchlist::empty()), 0)).collect();
-    let mut offsets = [0; PARTITIONS as usize];
+    let mut monitor = OfflineMonitor::new(&config, &Arc::new(Watchlist::empty()), PARTITIONS as usize);
     for (partition, observation) in log {
-        let place = *partition as usize;
-        let (_, outputs) = monitors[place].observe(observation, offsets[place]);
-        offsets[place] += 1;
+        let (_, outputs) = monitor.observe(*partition as usize, observation);
         for output in outputs {
             match output {
                 Output::Pane(pane) => windows.entry(*partition).or_default().push(serde_json::to_string(&pane).unwrap()),

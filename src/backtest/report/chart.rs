@@ -330,17 +330,21 @@ pub fn close_up(panes: &PaneTable, episode: &Episode, end: EventTime, config: &W
     let window = &episode.first().window;
     let pane_ms = config.pane.ms();
     let length = window.end.0 - window.start.0;
-    let from = window.end.plus(-4 * length);
+    let rise = episode.first().baseline.as_ref().and_then(|baseline| baseline.rise.as_ref()).map(|rise| rise.since);
+    let from = rise.map_or(window.end.plus(-4 * length), |since| since.plus((since.0 - window.end.0) / 8));
     let open_until = episode.interval(end).1;
-    let to = open_until.min(window.end.plus(8 * length)).max(window.end.plus(2 * length));
-    let step_ms = (length / 12).div_euclid(pane_ms).max(1) * pane_ms;
+    let shown = (window.end.0 - from.0).max(4 * length);
+    let to = open_until.min(window.end.plus(2 * shown)).max(window.end.plus(shown / 2));
+    let fine = (length / 12).max((to.0 - from.0) / MOST_BINS);
+    let step_ms = (fine.div_euclid(pane_ms) + 1) * pane_ms;
     let series = Series::with_step(panes, &episode.subject, from, to, config, step_ms);
     let scale = Scale { start: series.start, end: series.end(), left: 44.0 };
     let (top, height) = (20.0, 70.0);
     let base = top + height;
     let most = series.bins.iter().map(|bin| bin.count).max().unwrap_or(0).max(3) as f64;
     let mut out = format!("<svg class='close-up' viewBox='0 0 {WIDTH} {:.0}' role='img' aria-label='Items around the alert'>", base + 20.0);
-    let (x, width) = (scale.x(window.start), scale.x(window.end) - scale.x(window.start));
+    // What was judged: the window, or the rise up to its end.
+    let (x, width) = (scale.x(rise.unwrap_or(window.start)), scale.x(window.end) - scale.x(rise.unwrap_or(window.start)));
     let _ = write!(out, "<rect class='window' x='{x:.1}' y='{top:.1}' width='{width:.1}' height='{height:.1}'/>");
     time_axis(scale, top, base, &mut out);
     let _ = write!(out, "<text class='tick' x='38' y='{:.1}' text-anchor='end'>{most}</text>", top + 8.0);

@@ -10,7 +10,7 @@ use super::compare::Comparison;
 use super::events::{Event, EventScore};
 use super::summary::{Episode, RunSummary, Summary, episodes};
 use crate::config::Condition;
-use crate::detect::AlertRecord;
+use crate::detect::evidence::EvidenceItem;
 use crate::detect::life::Transition;
 use crate::news::{EventTime, Subject};
 use chart::{Lane, Series, format_time};
@@ -464,7 +464,17 @@ impl Page<'_> {
             }
             out.push_str("</tbody></table>");
         }
-        evidence(gravest, out);
+        match self.run.rises.get(&episode.id).zip(first.baseline.as_ref().and_then(|baseline| baseline.rise.as_ref())) {
+            Some((items, rise)) => {
+                let _ = write!(
+                    out,
+                    "<p class='members'>Negative items since {}, when the rise began:</p>",
+                    format_time(rise.since, "%-d %b %H:%M")
+                );
+                evidence(items, out);
+            }
+            None => evidence(&gravest.evidence, out),
+        }
         out.push_str("</article>");
     }
 
@@ -577,12 +587,12 @@ impl Page<'_> {
     }
 }
 
-fn evidence(record: &AlertRecord, out: &mut String) {
-    if record.evidence.is_empty() {
+fn evidence(items: &[EvidenceItem], out: &mut String) {
+    if items.is_empty() {
         return;
     }
     out.push_str("<ol class='evidence'>");
-    for item in &record.evidence {
+    for item in items {
         let title = escape(item.title.as_deref().unwrap_or("(no headline)"));
         let linked = match item.url.as_deref().filter(|url| url.starts_with("https://") || url.starts_with("http://")) {
             Some(url) => format!("<a href='{}' rel='noopener noreferrer'>{title}</a>", escape(url)),
