@@ -291,8 +291,26 @@ mod tests {
         let (pane_start, pane_end) = (EventTime(start_ms), EventTime(start_ms + length_ms));
         let sources = BTreeMap::from([("wire.example".to_owned(), count)]);
         let (subject, score_sum) = (Subject(subject.into()), Score(0));
-        let record =
-            PaneRecord { schema: 1, subject, pane_start, pane_end, count, negative: 0, neutral: count, positive: 0, score_sum, sources };
+        let record = PaneRecord {
+            schema: 1,
+            subject,
+            pane_start,
+            pane_end,
+            count,
+            negative: 0,
+            neutral: count,
+            positive: 0,
+            score_sum,
+            score_square_sum: Score(0),
+            sources,
+            novel_negative: 0,
+            novel_sources: BTreeMap::new(),
+            members: BTreeMap::new(),
+            stories: Vec::new(),
+            index: Score(0),
+            index_weight: Score(0),
+            buzz: None,
+        };
         serde_json::to_vec(&record).unwrap()
     }
 
