@@ -245,6 +245,7 @@ pub struct WindowConfig {
     pub allowed_lateness: Span,
     pub size: Span,
     pub hop: Span,
+    pub index_half_life: Span,
     pub evidence: usize,
 }
 
@@ -533,10 +534,11 @@ impl Config {
         Reach { window_ms, history_ms: history.ms(), min_history_ms: min_history.ms(), rise_ms: rise.ms() }
     }
 
-    /// The furthest that any surge rule looks back beyond its window, in milliseconds; 0 where there is none.
+    /// The furthest that any surge rule, or the buzz, looks back beyond its window, in milliseconds.
     pub fn look_back_ms(&self) -> i64 {
         let surges = self.rules.values().filter(|rule| rule.condition == Condition::Surge && rule.window.ms() > 0);
-        surges.map(|rule| self.reach(rule.window.ms()).look_back_ms()).max().unwrap_or(0)
+        let windows = surges.map(|rule| rule.window.ms()).chain(Some(self.window.size.ms()).filter(|&size| size > 0));
+        windows.map(|window_ms| self.reach(window_ms).look_back_ms()).max().unwrap_or(0)
     }
 
     /// The first 12 hex digits of SHA-256 over what decides alerts: two processes with the same version judge alike.

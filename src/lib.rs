@@ -21,10 +21,12 @@
 //! - [`detect`]: baseline, rules, the life of an alert, its evidence
 //! - [`pipeline`]: the roles, and the only files that know the order of stages
 //! - [`http`]: page, API, health; [`metrics`]: every metric once
-//! - [`evaluate`]: how good the model is on labelled news; [`replay`]: news files as a source; [`cli`]: one file per subcommand
+//! - [`evaluate`]: how good the model is on labelled news; [`replay`]: news files as a source; [`backtest`]: news files through the
+//!   live code at full speed; [`cli`]: one file per subcommand
 //!
 //! Decode, mask, batch, novelty, window and detect are synchronous, take time as an argument and know neither tokio nor Kafka.
 
+pub mod backtest;
 pub mod classify;
 pub mod cli;
 pub mod config;

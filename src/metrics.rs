@@ -35,6 +35,8 @@ pub struct Metrics {
     pub subject_score: GaugeVec,
     pub subject_negative_ratio: GaugeVec,
     pub subject_items: GaugeVec,
+    pub subject_index: GaugeVec,
+    pub subject_buzz: GaugeVec,
     pub watermark_lag: Gauge,
     pub alert_transitions: IntCounterVec,
     pub open_alerts: IntGaugeVec,
@@ -52,6 +54,8 @@ pub struct Metrics {
     pub generations: IntCounterVec,
     pub kafka_errors: IntCounterVec,
     pub restored_panes: IntCounter,
+    pub restored_observations: IntCounter,
+    pub restore_remaining: IntGaugeVec,
     pub restore_duration: Gauge,
     pub ready: IntGauge,
     resident_memory: Gauge,
@@ -153,6 +157,12 @@ impl Metrics {
             subject_score: make.gauges("subject_score", "Mean score in the rolling window, -1 to 1", &["subject"]),
             subject_negative_ratio: make.gauges("subject_negative_ratio", "Share of negative items in the rolling window", &["subject"]),
             subject_items: make.gauges("subject_items", "Items in the rolling window", &["subject"]),
+            subject_index: make.gauges("subject_index", "Sentiment index, -1 to 1: of market, topics and groups", &["subject"]),
+            subject_buzz: make.gauges(
+                "subject_buzz_ratio",
+                "Items in the rolling window against what is usual at that hour: of market, topics and groups",
+                &["subject"],
+            ),
             watermark_lag: make.gauge("watermark_lag_seconds", "Seconds the slowest partition's watermark is behind the clock"),
             alert_transitions: make.counters("alert_transitions_total", "Alert transitions published", &["transition", "severity"]),
             open_alerts: make.whole_gauges("open_alerts", "Alerts now open", &["severity"]),
@@ -177,7 +187,9 @@ impl Metrics {
             generations: make.counters("generations_failed_total", "Times a role gave up what it had and began anew from what is committed", &["role"]),
             kafka_errors: make.counters("kafka_errors_total", "Errors that the Kafka client reported", &["role"]),
             restored_panes: make.counter("restored_panes_total", "Panes read back at an assignment"),
-            restore_duration: make.gauge("restore_duration_seconds", "Seconds the last restore took"),
+            restored_observations: make.counter("restored_observations_total", "Observations read again after an assignment"),
+            restore_remaining: make.whole_gauges("restore_remaining_records", "Records that the restore under way has still to read", &["what"]),
+            restore_duration: make.gauge("restore_duration_seconds", "Seconds the last restore took, the replay of observations included"),
             ready: make.whole_gauge("ready", "1 once partitions are assigned, state is restored and the model is warm"),
             resident_memory: make.add(Gauge::new("process_resident_memory_bytes", "Resident memory")),
             cpu_seconds: make.add(Counter::new("process_cpu_seconds_total", "User and system CPU time")),
@@ -212,6 +224,7 @@ impl Metrics {
         for gauge in [&self.consumer_lag, &self.partitions_assigned, &self.partitions_paused] {
             roles.iter().for_each(|role| gauge.with_label_values(&[*role]).set(0));
         }
+        ["panes", "observations"].iter().for_each(|what| self.restore_remaining.with_label_values(&[*what]).set(0));
         severities.iter().for_each(|severity| self.open_alerts.with_label_values(&[*severity]).set(0));
         Waits::ALL.iter().for_each(|waits| self.waiting_alerts.with_label_values(&[waits.as_str()]).set(0));
         ["scored", "alerted"].iter().for_each(|stage| drop(self.delay.with_label_values(&[*stage])));

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use super::{Condition, Config, DriftConfig, FalseAlarms, NoveltyConfig, RuleConfig, Span, property_value};
 use crate::news::SubjectKind;
+use crate::window::SentimentIndex;
+use crate::window::index::HORIZON_HALF_LIVES;
 
 /// 32 bytes each: 32 MB.
 const MAX_DRIFT_ITEMS: usize = 1_000_000;
@@ -103,6 +105,8 @@ impl Config {
             check(property_value(value).is_some(), format!("kafka.properties.\"{key}\" = {value:?}: the file cannot be read"));
             check(!OWN_PROPERTIES.contains(&key.as_str()), format!("kafka.properties.\"{key}\" is set by Bellwether itself; remove it"));
         }
+        let half_life = self.window.index_half_life;
+        check(positive(half_life), format!("window.index_half_life = \"{half_life}\" must be longer than nothing"));
         let create = &kafka.create;
         check(create.partitions > 0, format!("kafka.create.partitions = {} must be at least 1", create.partitions));
         check(create.replication_factor > 0, format!("kafka.create.replication_factor = {} must be at least 1", create.replication_factor));
@@ -119,6 +123,13 @@ impl Config {
             format!(
                 "kafka.create.windows_retention = \"{}\" must be at least novelty.horizon = \"{}\"",
                 create.windows_retention, self.novelty.horizon
+            ),
+        );
+        check(
+            create.windows_retention.ms() >= SentimentIndex::horizon_ms(half_life.ms()),
+            format!(
+                "window.index_half_life = \"{half_life}\" must be at most a {HORIZON_HALF_LIVES}th of kafka.create.windows_retention = \"{}\"",
+                create.windows_retention
             ),
         );
         check(self.decode.max_bytes > 0, "decode.max_bytes = 0 must be at least 1".into());

@@ -176,6 +176,15 @@ impl Baseline {
         Some(Usual { expected, shape: 1.0 / variation, prior: window.prior, history_ms, tail: window.tail, rise })
     }
 
+    /// The mean of such a window alone.
+    pub fn expected(&mut self, subject: &Subject, start: EventTime) -> Option<f64> {
+        let (slice_ms, window_ms) = (self.reach.slice_ms(), self.reach.window_ms);
+        let at = self.slice_of(start);
+        let [now, next] = self.window(subject, at)?.means;
+        let first = ((at + 1) * slice_ms - start.0).min(window_ms) as f64 / slice_ms as f64;
+        Some(now * first + next * (window_ms as f64 / slice_ms as f64 - first))
+    }
+
     /// Whole slices of history before slice `at`.
     fn seen_before(&self, at: i64) -> Option<i64> {
         let slice_ms = self.reach.slice_ms();

@@ -122,6 +122,10 @@ impl Life {
         matches!(self.state, State::Open { .. })
     }
 
+    pub fn is_pending(&self) -> bool {
+        matches!(self.state, State::Pending { .. })
+    }
+
     /// What keeps an alert back that would have fired by now.
     pub fn waits(&self) -> Option<Waits> {
         self.waits

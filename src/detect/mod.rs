@@ -10,6 +10,7 @@ pub mod interval;
 pub mod judge;
 pub mod life;
 pub mod surge;
+pub mod tally;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use evidence::{Evidence, EvidenceItem};
 use judge::{Judgement, judge};
 use life::{Life, Transition, Waits};
 use surge::Prior;
+use tally::{RuleTally, Tallies};
 
 pub use judge::Severity;
 
@@ -162,12 +164,15 @@ pub struct Detector {
     config_version: String,
     /// By length of window in milliseconds: one for each that a surge rule has.
     baselines: BTreeMap<i64, Baseline>,
+    /// All items in a window of `window.size`, for the buzz.
+    volume: Baseline,
     evidence: Evidence,
     lives: Lives,
     /// Market-wide alerts: judged on every partition, published by the one that has the market's items.
     market_lives: BTreeMap<String, Life>,
     /// Rules as they stand for subjects with settings of their own.
     overridden: BTreeMap<String, BTreeMap<Subject, RuleConfig>>,
+    tallies: Tallies,
 }
 
 fn rounded(value: f64) -> f64 {
@@ -183,21 +188,23 @@ impl Detector {
         let config_version = config.version();
         let surges = config.rules.values().filter(|rule| rule.condition == Condition::Surge).map(|rule| rule.window.ms());
         let baselines = surges.map(|window_ms| (window_ms, Baseline::new(config.reach(window_ms), config.detect.dispersion))).collect();
+        let volume = Baseline::new(config.reach(config.window.size.ms()), config.detect.dispersion);
         let evidence = Evidence::new(config.window.pane.ms(), config.window.evidence);
         let with_overrides = config.rules.iter().filter(|(_, rule)| !rule.overrides.is_empty());
         let overridden = with_overrides.map(|(name, rule)| (name.clone(), rule.overridden())).collect();
         let (lives, market_lives) = (BTreeMap::new(), BTreeMap::new());
-        Self { config, watchlist, config_version, baselines, evidence, lives, market_lives, overridden }
+        let tallies = Tallies::default();
+        Self { config, watchlist, config_version, baselines, volume, evidence, lives, market_lives, overridden, tallies }
     }
 
     /// Start of what the baseline has seen; part of a checkpoint, because the panes alone do not tell how long it was quiet before them.
     pub fn since(&self) -> Option<EventTime> {
-        self.baselines.values().next().and_then(Baseline::since)
+        self.volume.since()
     }
 
     /// As [`Detector::since`], read back.
     pub fn restore_since(&mut self, since: Option<EventTime>) {
-        self.baselines.values_mut().for_each(|baseline| baseline.restore_since(since));
+        self.baselines.values_mut().chain([&mut self.volume]).for_each(|baseline| baseline.restore_since(since));
     }
 
     /// Market-wide alerts as they stand; part of a checkpoint, because other partitions publish nothing of them.
@@ -220,6 +227,19 @@ impl Detector {
         for baseline in self.baselines.values_mut() {
             records.iter().for_each(|record| baseline.push(&record.subject, record.pane_start, record.novel_negative));
         }
+        records.iter().for_each(|record| self.volume.push(&record.subject, record.pane_start, record.count));
+    }
+
+    /// Items in the window of `window.size` that ends at `end`, as a multiple of what is usual for the subject at that hour
+    /// of the week; `None` before the past can tell.
+    pub fn buzz(&mut self, subject: &Subject, end: EventTime, counts: &WindowCounts) -> Option<f64> {
+        let expected = self.volume.expected(subject, end.plus(-self.config.window.size.ms()))?;
+        Some(rounded(counts.count as f64 / expected))
+    }
+
+    /// What became of the windows judged so far, by rule; a restart begins anew.
+    pub fn tallies(&self) -> &BTreeMap<String, RuleTally> {
+        self.tallies.get()
     }
 
     /// Judges all rules whose hop ends at `end`; the transitions are in order of rule and subject, those of market-wide
@@ -233,13 +253,14 @@ impl Detector {
         let market_turned = self.market_lives.values().any(Life::is_open);
         self.each_judgement(&config, end, seen, |detector, rule, name, subject, counts, judgement| {
             let inhibited = market_turned && rule.yields && subject.kind() != SubjectKind::Market;
-            let Some(life) = detector.life(name, subject, &judgement) else { return };
-            if let Some(transition) = life.step(end, &judgement, rule, inhibited) {
-                let life = life.clone();
+            let stepped = detector.life(name, subject, &judgement).map(|life| (life.step(end, &judgement, rule, inhibited), life.clone()));
+            let (transition, life) = stepped.map_or((None, None), |(transition, life)| (transition, Some(life)));
+            detector.tallies.note(name, rule, &judgement, life.as_ref(), transition);
+            if let Some((transition, life)) = transition.zip(life) {
                 records.push(detector.record(rule, name, subject, counts, &judgement, transition, &life, end, seen));
             }
         });
-        self.baselines.values_mut().for_each(|baseline| baseline.forget_before(end));
+        self.baselines.values_mut().chain([&mut self.volume]).for_each(|baseline| baseline.forget_before(end));
         self.evidence.forget_before(end.plus(-config.longest_window_ms()));
         self.lives.values_mut().for_each(|lives| lives.retain(|_, life| !life.is_spent(end)));
         self.market_lives.retain(|_, life| !life.is_spent(end));
@@ -311,7 +332,9 @@ impl Detector {
             }
             let judgement = judge(&rule, &counts, None, None, || usize::MAX);
             let life = self.market_lives.entry(name.clone()).or_default();
-            if let Some(transition) = life.step(end, &judgement, &rule, false) {
+            let transition = life.step(end, &judgement, &rule, false);
+            self.tallies.note(name, &rule, &judgement, Some(life), transition);
+            if let Some(transition) = transition {
                 let life = life.clone();
                 records.push(self.record(&rule, name, &Subject::market(), &counts, &judgement, transition, &life, end, seen));
             }

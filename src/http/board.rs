@@ -14,9 +14,9 @@ use crate::detect::life::{Transition, Waits};
 use crate::detect::{AlertRecord, Severity, Standing};
 use crate::enrich::Watchlist;
 use crate::metrics::Metrics;
-use crate::news::{EventTime, ModelIdentity, Subject};
+use crate::news::{EventTime, ModelIdentity, Subject, SubjectKind};
 use crate::pipeline::Roles;
-use crate::pipeline::partition::View;
+use crate::pipeline::partition::{Mood, View};
 use crate::window::WindowCounts;
 
 const MAX_POINTS: usize = 360;
@@ -27,6 +27,7 @@ const MAX_RECENT: usize = 50;
 struct Point {
     t: i64,
     mean: Option<f64>,
+    index: Option<f64>,
     count: u64,
     negative: u64,
 }
@@ -34,6 +35,8 @@ struct Point {
 struct SubjectState {
     partition: i32,
     window: Option<WindowCounts>,
+    /// Of a subject with a window.
+    mood: Option<Mood>,
     /// With the `State::version` that brought it.
     points: VecDeque<(u64, Point)>,
     /// Value of `State::version` when it moved last.
@@ -61,7 +64,10 @@ struct State {
     nodes: Vec<(String, usize)>,
     classifier_ready: bool,
     monitor_assigned: bool,
+    /// Partitions of which panes and transitions are read back.
     restoring: BTreeSet<i32>,
+    /// Partitions of which observations are read again.
+    replaying: BTreeSet<i32>,
     troubles: BTreeMap<&'static str, String>,
     counted: (i64, u64),
     /// By role: records finished, and since when that number has not moved although more wait.
@@ -112,6 +118,7 @@ impl Board {
                 let mut state = self.state();
                 state.monitor_assigned = false;
                 state.restoring.clear();
+                state.replaying.clear();
                 state.subjects.values().map(|subject| subject.partition).chain(state.watermarks.keys().copied()).collect()
             };
             self.monitor_revoked(&partitions);
@@ -130,8 +137,16 @@ impl Board {
         state.restoring.extend(partitions);
     }
 
+    pub fn monitor_replaying(&self, partition: i32) {
+        let mut state = self.state();
+        state.restoring.remove(&partition);
+        state.replaying.insert(partition);
+    }
+
     pub fn monitor_restored(&self, partitions: &[i32]) {
-        self.state().restoring.retain(|partition| !partitions.contains(partition));
+        let mut state = self.state();
+        let State { restoring, replaying, .. } = &mut *state;
+        [restoring, replaying].into_iter().for_each(|under_way| under_way.retain(|partition| !partitions.contains(partition)));
     }
 
     /// The partitions' subjects belong to another monitor now.
@@ -146,13 +161,26 @@ impl Board {
         state.open.retain(|_, alert| !gone.contains(&alert.subject));
         state.watermarks.retain(|partition, _| !partitions.contains(partition));
         state.standings.retain(|partition, _| !partitions.contains(partition));
-        state.restoring.retain(|partition| !partitions.contains(partition));
+        drop(state);
+        self.monitor_restored(partitions);
+        let state = self.state();
         self.count_open(&state);
     }
 
     fn clear_metrics(&self, subject: &Subject) {
-        for gauge in [&self.metrics.subject_score, &self.metrics.subject_negative_ratio, &self.metrics.subject_items] {
+        let metrics = &self.metrics;
+        let own = [&metrics.subject_score, &metrics.subject_negative_ratio, &metrics.subject_items, &metrics.subject_index];
+        for gauge in own.into_iter().chain([&metrics.subject_buzz]) {
             let _ = gauge.remove_label_values(&[subject.as_str()]);
+        }
+    }
+
+    /// Not of companies and themes: there may be thousands of them, and page and API have theirs.
+    fn set_mood(&self, subject: &Subject, mood: Option<Mood>) {
+        let Some(mood) = mood.filter(|_| subject.kind() != SubjectKind::Entity) else { return };
+        self.metrics.subject_index.with_label_values(&[subject.as_str()]).set(mood.index);
+        if let Some(buzz) = mood.buzz {
+            self.metrics.subject_buzz.with_label_values(&[subject.as_str()]).set(buzz);
         }
     }
 
@@ -175,23 +203,32 @@ impl Board {
         let left = names.into_iter().map(|name| (name, None));
         for (name, window) in view.windows.into_iter().map(|(name, window)| (name, Some(window))).chain(left) {
             let labels = [name.as_str()];
+            let mood = window.and_then(|_| view.moods.get(&name).copied());
             match window {
                 Some(window) => {
                     self.metrics.subject_score.with_label_values(&labels).set(window.mean_score());
                     self.metrics.subject_negative_ratio.with_label_values(&labels).set(window.negative_share());
                     self.metrics.subject_items.with_label_values(&labels).set(window.count as f64);
+                    self.set_mood(&name, mood);
                 }
                 None => self.clear_metrics(&name),
             }
             let point = Point {
                 t: view.end.0,
                 mean: window.map(|window| rounded(window.mean_score())),
+                index: mood.map(|mood| rounded(mood.index)),
                 count: window.map_or(0, |window| window.count),
                 negative: window.map_or(0, |window| window.negative),
             };
-            let subject =
-                state.subjects.entry(name).or_insert_with(|| SubjectState { partition, window: None, points: VecDeque::new(), moved: 0 });
+            let subject = state.subjects.entry(name).or_insert_with(|| SubjectState {
+                partition,
+                window: None,
+                mood: None,
+                points: VecDeque::new(),
+                moved: 0,
+            });
             subject.window = window;
+            subject.mood = mood;
             subject.moved = version;
             subject.partition = partition;
             subject.points.push_back((version, point));
@@ -293,16 +330,19 @@ impl Board {
         if !state.restoring.is_empty() {
             reasons.push(format!("monitor: restoring {} partition(s)", state.restoring.len()));
         }
+        if !state.replaying.is_empty() {
+            reasons.push(format!("monitor: reading the observations of {} partition(s) again", state.replaying.len()));
+        }
         reasons
     }
 
     fn health(&self, state: &State) -> Value {
         let now = EventTime::now().0;
         let mut reasons = self.unready(state);
-        let health = if !reasons.is_empty() {
-            "starting"
-        } else if !state.troubles.is_empty() {
+        let health = if !state.troubles.is_empty() {
             "degraded"
+        } else if !reasons.is_empty() {
+            "starting"
         } else {
             "ok"
         };
@@ -333,7 +373,9 @@ impl Board {
                 "mean_score": rounded(window.mean_score()),
             })
         });
-        let Value::Object(map) = json!({ "subject": name, "name": self.watchlist.name_of(name), "kind": name.kind(), "window": window })
+        let index = subject.mood.map(|mood| rounded(mood.index));
+        let buzz = subject.mood.and_then(|mood| mood.buzz).map(rounded);
+        let Value::Object(map) = json!({ "subject": name, "name": self.watchlist.name_of(name), "kind": name.kind(), "window": window, "index": index, "buzz": buzz })
         else {
             unreachable!("json! of braces is an object")
         };
@@ -469,7 +511,8 @@ mod tests {
     fn view(end: i64, subjects: &[&str]) -> View {
         let counts = WindowCounts { count: 4, negative: 1, neutral: 3, positive: 0, score_sum: Score(-800_000), ..WindowCounts::default() };
         let windows = subjects.iter().map(|name| (Subject((*name).into()), counts)).collect();
-        View { end: EventTime(end), windows, standing: Standing::default() }
+        let moods = subjects.iter().map(|name| (Subject((*name).into()), Mood { index: -0.25, buzz: Some(1.5) })).collect();
+        View { end: EventTime(end), windows, moods, standing: Standing::default() }
     }
 
     #[test]
@@ -489,12 +532,34 @@ mod tests {
     }
 
     #[test]
+    fn index_and_buzz_are_shown_of_all_and_exported_of_closed_sets() {
+        let board = board();
+        board.view(0, view(1000, &["market", "group:banks", "entity:one"]));
+        let subject = |name: &str| {
+            let (snapshot, _) = board.snapshot();
+            snapshot["subjects"].as_array().unwrap().iter().find(|subject| subject["subject"] == name).unwrap().clone()
+        };
+        let shown = subject("entity:one");
+        assert_eq!((&shown["index"], &shown["buzz"], &shown["points"][0]["index"]), (&json!(-0.25), &json!(1.5), &json!(-0.25)));
+        let metrics = board.metrics.render();
+        assert!(metrics.contains("bellwether_subject_index{subject=\"group:banks\"} -0.25"), "{metrics}");
+        assert!(metrics.contains("bellwether_subject_buzz_ratio{subject=\"market\"} 1.5"), "{metrics}");
+        assert!(!metrics.contains("bellwether_subject_index{subject=\"entity:"), "{metrics}");
+        board.view(0, view(2000, &["market"]));
+        assert_eq!(subject("group:banks")["buzz"], Value::Null);
+        assert!(!board.metrics.render().contains("subject_index{subject=\"group:banks\"}"));
+    }
+
+    #[test]
     fn readiness_names_what_is_missing() {
         let board = board();
         assert_eq!(board.not_ready(), ["monitor: no partitions assigned yet"]);
         board.monitor_restoring(&[0, 1]);
         assert_eq!(board.not_ready(), ["monitor: restoring 2 partition(s)"]);
-        board.monitor_restored(&[0, 1]);
+        board.monitor_replaying(1);
+        board.monitor_restored(&[0]);
+        assert_eq!(board.not_ready(), ["monitor: reading the observations of 1 partition(s) again"]);
+        board.monitor_restored(&[1]);
         assert!(board.not_ready().is_empty());
     }
 

@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, RuleConfig};
 use crate::detect::life::Life;
+use crate::detect::tally::RuleTally;
 use crate::detect::{AlertRecord, Detector, Seen, Standing};
 use crate::enrich::Watchlist;
 use crate::news::{EventTime, ItemObservation, Observation, Subject, WatermarkObservation};
 use crate::novelty::Novelty;
-use crate::window::{History, MarketPanes, OpenPanes, PaneRecord, WatermarkMerge, WindowCounts};
+use crate::window::{History, MarketPanes, OpenPanes, PaneRecord, SentimentIndex, WatermarkMerge, WindowCounts};
 
 /// What reading one observation led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +40,19 @@ pub enum Output {
 pub struct View {
     pub end: EventTime,
     pub windows: BTreeMap<Subject, WindowCounts>,
+    /// Of the same subjects.
+    pub moods: BTreeMap<Subject, Mood>,
     /// How its alerts stand that publish nothing at the moment.
     pub standing: Standing,
+}
+
+/// How a subject is spoken of now.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Mood {
+    /// The sentiment index, −1 to 1.
+    pub index: f64,
+    /// Items in the window as a multiple of what is usual; `None` before the past can tell.
+    pub buzz: Option<f64>,
 }
 
 /// What is committed with the offset: enough to replay from there without emitting anything twice.
@@ -66,6 +78,7 @@ pub struct PartitionMonitor {
     watermarks: WatermarkMerge,
     panes: OpenPanes,
     history: History,
+    index: SentimentIndex,
     /// The market's counts, where a rule asks for them.
     market: MarketPanes,
     watches_market: bool,
@@ -86,6 +99,7 @@ impl PartitionMonitor {
             watermarks: WatermarkMerge::default(),
             panes: OpenPanes::new(config.window.pane.ms()).with_novelty(Novelty::new(config.novelty)),
             history: History::new(),
+            index: SentimentIndex::new(config.window.index_half_life.ms()),
             market: MarketPanes::new(config.window.pane.ms()),
             watches_market: config.watches_market(),
             owns_market: false,
@@ -109,12 +123,14 @@ impl PartitionMonitor {
         replay_from: i64,
     ) -> Self {
         let mut monitor = Self::new(config, watchlist, replay_from);
-        let until = checkpoint.closed_until;
-        let all = panes.iter().filter(|pane| pane.pane_end <= until).cloned();
+        let pane = monitor.config.window.pane.ms();
+        // Every pane read back has the configured length; where there is none, this end may lie within one.
+        let until = checkpoint.closed_until.floor(pane);
+        let all = panes[..panes.partition_point(|pane| pane.pane_end <= until)].iter().cloned();
         let (market, published): (Vec<PaneRecord>, Vec<PaneRecord>) = all.partition(|pane| pane.subject == Subject::market_counts());
         monitor.market.restore(&market);
         monitor.panes.restore(&published);
-        monitor.history.push(&published);
+        monitor.index.restore(&published);
         monitor.detector.learn(&published);
         monitor.detector.restore_since(checkpoint.since);
         monitor.detector.restore_market_lives(&checkpoint.market);
@@ -122,7 +138,8 @@ impl PartitionMonitor {
         for alert in alerts.iter().filter(|alert| alert.at <= until) {
             monitor.detector.restore(alert);
         }
-        let pane = monitor.config.window.pane.ms();
+        let needed_from = until.plus(-Self::retention_ms(&monitor.config));
+        monitor.history.push(&published[published.partition_point(|pane| pane.pane_start < needed_from)..]);
         let mut end = until.plus(-Self::memory_ms(&monitor.config));
         while end < until {
             end = end.plus(pane);
@@ -144,21 +161,27 @@ impl PartitionMonitor {
         all.max().unwrap_or(0)
     }
 
-    fn retention_ms(&self) -> i64 {
-        self.config.longest_window_ms() + Self::memory_ms(&self.config)
+    /// How far back of `closed_until` windows reach, those judged again included.
+    pub fn retention_ms(config: &Config) -> i64 {
+        config.longest_window_ms() + Self::memory_ms(config)
     }
 
-    /// How far back of `closed_until` panes must be read to restore: windows, memory, the baseline and novelty.
+    /// How far back of `closed_until` panes must be read to restore: windows, memory, the baseline, novelty and the index.
     pub fn restore_horizon_ms(config: &Config) -> i64 {
-        let past = config.look_back_ms().max(config.novelty.horizon.ms());
-        config.longest_window_ms() + Self::memory_ms(config) + past
+        let index = SentimentIndex::horizon_ms(config.window.index_half_life.ms());
+        let past = config.look_back_ms().max(config.novelty.horizon.ms()).max(index);
+        Self::retention_ms(config) + past
     }
 
-    /// Reads one observation at `offset`. Outputs follow only from watermarks.
+    /// Reads one observation at `offset`. Outputs follow only from watermarks. What was taken in before a restart is told as
+    /// nothing.
     pub fn observe(&mut self, observation: &Observation, offset: i64) -> (Option<Counted>, Vec<Output>) {
         self.position = offset + 1;
         match observation {
-            Observation::Item(item) => (Some(self.count(item, offset)), Vec::new()),
+            Observation::Item(item) => {
+                let counted = self.count(item, offset);
+                ((offset >= self.live_from).then_some(counted), Vec::new())
+            }
             Observation::Watermark(watermark) => {
                 self.count_market(watermark, offset);
                 // A watermark before `live_from` was taken in before the restart.
@@ -226,22 +249,34 @@ impl PartitionMonitor {
     }
 
     fn forget_before(&mut self, end: EventTime) {
-        let start = end.plus(-self.retention_ms());
+        let start = end.plus(-Self::retention_ms(&self.config));
         self.history.forget_before(start);
         self.market.forget_before(start);
     }
 
     fn close(&mut self, end: EventTime, outputs: &mut Vec<Output>) {
-        let records = self.panes.close(end);
+        let mut records = self.panes.close(end);
+        self.index.update(&mut records);
         self.history.push(&records);
         self.detector.learn(&records);
+        if !records.is_empty() {
+            let windows = self.history.window(end.plus(-self.config.window.size.ms()), end);
+            for record in &mut records {
+                record.buzz = windows.get(&record.subject).and_then(|counts| self.detector.buzz(&record.subject, end, counts));
+            }
+        }
         outputs.extend(records.into_iter().chain(self.market.close(end)).map(Output::Pane));
         let seen = Seen { history: &self.history, market: &self.market, novelty: self.panes.novelty() };
         let alerts = self.detector.evaluate(end, &seen, self.owns_market);
         outputs.extend(alerts.into_iter().map(|alert| Output::Alert(Box::new(alert))));
         if end.0.rem_euclid(self.config.window.hop.ms()) == 0 {
             let windows = self.history.window(end.plus(-self.config.window.size.ms()), end);
-            outputs.push(Output::View(View { end, windows, standing: self.detector.standing(self.owns_market) }));
+            let mood = |(subject, counts): (&Subject, &WindowCounts)| {
+                let index = self.index.at(subject, end).unwrap_or_default();
+                (subject.clone(), Mood { index, buzz: self.detector.buzz(subject, end, counts) })
+            };
+            let moods = windows.iter().map(mood).collect();
+            outputs.push(Output::View(View { end, windows, moods, standing: self.detector.standing(self.owns_market) }));
         }
         self.forget_before(end);
     }
@@ -261,6 +296,21 @@ impl PartitionMonitor {
             owns_market: self.owns_market,
         };
         Some((replay_from, checkpoint))
+    }
+
+    /// What became of the windows judged so far, by rule.
+    pub fn tallies(&self) -> &BTreeMap<String, RuleTally> {
+        self.detector.tallies()
+    }
+
+    /// Records before this offset were taken in before a restart: they are read again, and counted by nobody.
+    pub fn live_from(&self) -> i64 {
+        self.live_from
+    }
+
+    /// Offsets between the read position and [`Self::live_from`].
+    pub fn replay_left(&self) -> i64 {
+        (self.live_from - self.position).max(0)
     }
 
     pub fn watermark(&self) -> Option<EventTime> {

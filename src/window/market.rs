@@ -103,6 +103,9 @@ impl MarketPanes {
             novel_sources: BTreeMap::new(),
             members: BTreeMap::new(),
             stories: Vec::new(),
+            index: Score::default(),
+            index_weight: Score::default(),
+            buzz: None,
         };
         let records: Vec<PaneRecord> = closed.into_iter().map(record).collect();
         self.restore(&records);

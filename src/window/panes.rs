@@ -34,6 +34,15 @@ pub struct PaneRecord {
     /// The stories of the negative items: with them a restart knows copies again.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub stories: Vec<StoryRecord>,
+    /// The subject's sentiment index at the end of the pane, and the weight behind it. See [`super::index`].
+    #[serde(default)]
+    pub index: Score,
+    #[serde(default)]
+    pub index_weight: Score,
+    /// Items in the window of `window.size` that ends with the pane, as a multiple of what is usual at that hour; `None`
+    /// before the past can tell.
+    #[serde(default)]
+    pub buzz: Option<f64>,
 }
 
 #[derive(Debug, Default)]
@@ -152,6 +161,10 @@ impl OpenPanes {
                     novel_sources,
                     members,
                     stories,
+                    // Known once the pane has its place among the others.
+                    index: Score::default(),
+                    index_weight: Score::default(),
+                    buzz: None,
                 });
             }
         }

@@ -2,7 +2,7 @@
 // Every text from the stream is set as textContent, every link is checked to be http(s): news is untrusted input.
 
 import { createScoreChart } from './chart.js';
-import { NONE, capital, clock, day, duration, minute, percent, plural, rate, scientific, shortDay, signed, whole } from './format.js';
+import { NONE, capital, clock, day, duration, minute, percent, plural, rate, scientific, shortDay, signed, times, whole } from './format.js';
 
 const POINTS_KEPT = 360;
 const RATE_SECONDS_SHOWN = 300;
@@ -492,6 +492,8 @@ function paintSelected() {
   setScore(element('subject-mean'), window?.mean_score);
   setText(element('subject-share'), percent(negativeShare(window)));
   setText(element('subject-count'), whole(window?.count));
+  setScore(element('subject-index'), subject?.index);
+  setText(element('subject-buzz'), times(subject?.buzz));
   const mix = element('subject-mix');
   const labels = ['negative', 'neutral', 'positive'];
   for (const label of labels) mix.querySelector(`.${label}`).style.flexGrow = String(window?.[label] ?? 0);
