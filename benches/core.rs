@@ -9,6 +9,7 @@ use bellwether::config::Config;
 use bellwether::decode::decode;
 use bellwether::enrich::Watchlist;
 use bellwether::news::{EventTime, ItemObservation, Observation, SCHEMA_VERSION, Score, Sentiment, Subject, WatermarkObservation};
+use bellwether::novelty::{NegativeItem, Novelty, Sketch};
 use bellwether::pipeline::partition::PartitionMonitor;
 use bellwether::privacy::mask;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -47,6 +48,7 @@ fn log(subjects: usize) -> Vec<Observation> {
             source: Some("wire.example".into()),
             title: Some(format!("Headline number {index} of a benchmark")),
             url: None,
+            subjects: Vec::new(),
         }));
         if index % 1000 == 999 {
             let watermark_ms = Some(at);
@@ -56,6 +58,7 @@ fn log(subjects: usize) -> Vec<Observation> {
                 raw_partitions: 1,
                 watermark_ms,
                 idle: false,
+                market: Vec::new(),
             }));
         }
     }
@@ -79,5 +82,47 @@ fn monitor(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, intake, monitor);
+/// Headlines of a day: names, events and figures, every third a copy.
+fn headlines(count: usize) -> Vec<String> {
+    let names = ["Harbourline", "Fenmoor", "Saltmere", "Quarrystone", "Larkhollow", "Dunmarrow", "Orrin Energy", "Kestrel Pharma"];
+    let events = ["halts withdrawals after run on deposits", "cuts its dividend as losses mount", "is sued over hidden bond losses"];
+    let reasons =
+        ["regulators say", "as savers queue", "in second blow this week", "after audit", "on rate fears", "in early trade", "again"];
+    let headline = |index: usize| {
+        let name = names[index % names.len()];
+        let (event, reason) = (events[index / 8 % events.len()], reasons[index / 24 % reasons.len()]);
+        format!("{name} {event} {reason}, shares fall {}%", index / 168)
+    };
+    (0..count).map(|index| headline(if index % 3 == 2 { index - 1 } else { index })).collect()
+}
+
+fn novelty(criterion: &mut Criterion) {
+    let headlines = headlines(6_000);
+    let mut group = criterion.benchmark_group("novelty, negative items");
+    group.throughput(Throughput::Elements(headlines.len() as u64));
+    group.bench_function("sketch", |bencher| {
+        bencher.iter(|| headlines.iter().filter(|headline| Sketch::of(black_box(headline)).is_some()).count());
+    });
+    let items: Vec<NegativeItem> = headlines
+        .iter()
+        .enumerate()
+        .map(|(index, headline)| NegativeItem {
+            at: EventTime(index as i64 * 100),
+            id: index as u64,
+            sketch: Sketch::of(headline),
+            source: Some("wire.example".into()),
+            subjects: Vec::new(),
+        })
+        .collect();
+    let (config, market) = (Config::default().novelty, Subject::market());
+    group.bench_function("judge, with 2,000 stories remembered", |bencher| {
+        bencher.iter(|| {
+            let mut novelty = Novelty::new(config);
+            items.chunks(100).map(|pane| novelty.judge(&market, pane[0].at.floor(10_000), pane.to_vec()).items).sum::<u64>()
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, intake, novelty, monitor);
 criterion_main!(benches);

@@ -3,6 +3,7 @@
 //! Defaults live once, in `config/bellwether.toml`, embedded here. A user's file is laid over them, then the
 //! environment (`BELLWETHER_SECTION__KEY`). [`Config::load`] reports every problem at once, each with key, value and rule.
 
+mod calendar;
 mod layers;
 mod validate;
 
@@ -14,7 +15,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
-use crate::news::{SubjectKind, hex};
+pub use calendar::{QuietHours, TimeZone};
+
+use crate::detect::baseline::Reach;
+use crate::news::{EventTime, Subject, SubjectKind, hex};
 
 /// `config/bellwether.toml`, every key with its default.
 pub const DEFAULTS: &str = include_str!("../config/bellwether.toml");
@@ -78,6 +82,7 @@ pub struct Config {
     pub watchlist: WatchlistConfig,
     pub watermark: WatermarkConfig,
     pub window: WindowConfig,
+    pub novelty: NoveltyConfig,
     pub detect: DetectConfig,
     pub rules: BTreeMap<String, RuleConfig>,
     pub http: HttpConfig,
@@ -240,7 +245,17 @@ pub struct WindowConfig {
     pub allowed_lateness: Span,
     pub size: Span,
     pub hop: Span,
+    pub index_half_life: Span,
     pub evidence: usize,
+}
+
+/// When two headlines tell one story.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoveltyConfig {
+    pub horizon: Span,
+    pub similarity: f64,
+    pub max_stories: usize,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -248,6 +263,7 @@ pub struct WindowConfig {
 pub struct DetectConfig {
     pub history: Span,
     pub min_history: Span,
+    pub rise: Span,
     pub dispersion: f64,
 }
 
@@ -255,19 +271,21 @@ pub struct DetectConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Condition {
-    /// Tail probability of the window's negative count, given the subject's past.
+    /// How often chance alone would bring as many negative items, given the subject's past.
     Surge,
     /// Negative items among all items.
     Share,
     /// Mean score.
     Level,
+    /// Negative share less that of the rest of the market.
+    Relative,
 }
 
 impl Condition {
-    /// True where `value` is at least as bad as `threshold`: share grows worse upwards, the others downwards.
+    /// True where `value` is at least as bad as `threshold`: shares grow worse upwards, the others downwards.
     pub fn reached(self, value: f64, threshold: f64) -> bool {
         match self {
-            Self::Share => value >= threshold,
+            Self::Share | Self::Relative => value >= threshold,
             Self::Surge | Self::Level => value <= threshold,
         }
     }
@@ -283,13 +301,120 @@ pub struct RuleConfig {
     pub hop: Span,
     pub min_count: u64,
     pub min_sources: usize,
-    pub warning: f64,
-    pub critical: f64,
-    pub resolve: f64,
+    pub confidence: f64,
+    /// With `critical` and `resolve` for every condition but a surge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub critical: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolve: Option<f64>,
     #[serde(rename = "for")]
     pub hold_for: Span,
     pub keep_firing_for: Span,
     pub cooldown: Span,
+    pub inhibits: bool,
+    pub yields: bool,
+    pub quiet_hours: Vec<QuietHours>,
+    pub time_zone: TimeZone,
+    /// For a surge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub false_alarms_per_month: Option<FalseAlarms>,
+    #[serde(default)]
+    pub overrides: BTreeMap<Subject, RuleOverride>,
+}
+
+/// What a rule does otherwise for one subject. Group, condition, window and hop stay.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RuleOverride {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_sources: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub critical: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolve: Option<f64>,
+    #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
+    pub hold_for: Option<Span>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_firing_for: Option<Span>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cooldown: Option<Span>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub yields: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quiet_hours: Option<Vec<QuietHours>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub false_alarms_per_month: Option<FalseAlarms>,
+}
+
+/// Expected false alarms per subject and month of 30 days: the budget of a surge rule.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FalseAlarms {
+    pub warning: f64,
+    pub critical: f64,
+}
+
+/// A surge calms down when chance would bring as much this many times as often as the warning's budget allows.
+const SURGE_HYSTERESIS: f64 = 100.0;
+
+/// Limits of a rule, in the unit of its condition.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Thresholds {
+    pub warning: f64,
+    pub critical: f64,
+    pub resolve: f64,
+}
+
+impl RuleConfig {
+    /// What the rule's value is compared with; validation has seen to it that all of it is there.
+    pub fn thresholds(&self) -> Thresholds {
+        let set = |value: Option<f64>| value.unwrap_or(f64::NAN);
+        match self.false_alarms_per_month {
+            Some(FalseAlarms { warning, critical }) => Thresholds { warning, critical, resolve: warning * SURGE_HYSTERESIS },
+            None => Thresholds { warning: set(self.warning), critical: set(self.critical), resolve: set(self.resolve) },
+        }
+    }
+
+    /// True where the rule judges this subject.
+    pub fn covers(&self, subject: &Subject) -> bool {
+        subject.kind() == self.group_by && (self.subjects.is_empty() || self.subjects.iter().any(|only| only == subject.local()))
+    }
+
+    pub fn is_quiet(&self, at: EventTime) -> bool {
+        self.quiet_hours.iter().any(|hours| hours.hold(at, self.time_zone))
+    }
+
+    /// The rule as it stands for each subject that has settings of its own.
+    pub fn overridden(&self) -> BTreeMap<Subject, Self> {
+        self.overrides.iter().map(|(subject, own)| (subject.clone(), self.with(own))).collect()
+    }
+
+    fn with(&self, own: &RuleOverride) -> Self {
+        Self {
+            min_count: own.min_count.unwrap_or(self.min_count),
+            min_sources: own.min_sources.unwrap_or(self.min_sources),
+            confidence: own.confidence.unwrap_or(self.confidence),
+            warning: own.warning.or(self.warning),
+            critical: own.critical.or(self.critical),
+            resolve: own.resolve.or(self.resolve),
+            hold_for: own.hold_for.unwrap_or(self.hold_for),
+            keep_firing_for: own.keep_firing_for.unwrap_or(self.keep_firing_for),
+            cooldown: own.cooldown.unwrap_or(self.cooldown),
+            yields: own.yields.unwrap_or(self.yields),
+            quiet_hours: own.quiet_hours.clone().unwrap_or_else(|| self.quiet_hours.clone()),
+            false_alarms_per_month: own.false_alarms_per_month.or(self.false_alarms_per_month),
+            overrides: BTreeMap::new(),
+            ..self.clone()
+        }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -398,9 +523,27 @@ impl Config {
         self.rules.values().map(|rule| rule.window.ms()).fold(self.window.size.ms(), i64::max)
     }
 
+    /// True where a rule must know the market's counts on every partition.
+    pub fn watches_market(&self) -> bool {
+        self.rules.values().any(|rule| rule.inhibits || rule.condition == Condition::Relative)
+    }
+
+    /// How a surge rule with windows of this length looks back.
+    pub fn reach(&self, window_ms: i64) -> Reach {
+        let DetectConfig { history, min_history, rise, .. } = self.detect;
+        Reach { window_ms, history_ms: history.ms(), min_history_ms: min_history.ms(), rise_ms: rise.ms() }
+    }
+
+    /// The furthest that any surge rule, or the buzz, looks back beyond its window, in milliseconds.
+    pub fn look_back_ms(&self) -> i64 {
+        let surges = self.rules.values().filter(|rule| rule.condition == Condition::Surge && rule.window.ms() > 0);
+        let windows = surges.map(|rule| rule.window.ms()).chain(Some(self.window.size.ms()).filter(|&size| size > 0));
+        windows.map(|window_ms| self.reach(window_ms).look_back_ms()).max().unwrap_or(0)
+    }
+
     /// The first 12 hex digits of SHA-256 over what decides alerts: two processes with the same version judge alike.
     pub fn version(&self) -> String {
-        let judged = serde_json::json!([self.window, self.detect, self.rules, self.watermark, self.decode]);
+        let judged = serde_json::json!([self.window, self.novelty, self.detect, self.rules, self.watermark, self.decode]);
         hex(&Sha256::digest(judged.to_string())[..6])
     }
 
@@ -544,6 +687,46 @@ mod tests {
         let again = Config::from_toml(&config.display(), &[], None).unwrap();
         assert_eq!(config.version(), again.version());
         assert_eq!(config.display(), again.display());
+    }
+
+    #[test]
+    fn what_is_wrong_with_novelty_grouping_and_overrides_is_named() {
+        let market = "group_by='market'\nmin_count=9\nwarning=0.5\ncritical=0.7\nresolve=0.4";
+        let found = problems(&format!(
+            "[novelty]\nsimilarity = 0.0\nmax_stories = 0\n[rules.a]\ncondition='share'\ninhibits=true\nmin_sources=2\n{market}\n\
+             [rules.b]\ncondition='relative'\nconfidence=1.0\n{market}\n\
+             [rules.c]\ncondition='share'\n{market}\n[rules.c.overrides.'topic:Macro']\nwarning=0.9"
+        ));
+        let expected = [
+            "rules.a.inhibits = true needs group_by = \"market\", condition = \"share\" or \"level\", and min_sources = 1",
+            "rules.b.confidence = 1 must be at least 0.5, which judges the value as it is, and below 1",
+            "rules.b.condition = \"relative\" compares with the market; group_by = \"market\" leaves nothing to compare",
+            "rules.c.overrides.\"topic:Macro\": the rule does not judge that subject; it is written as in an alert, such as \"topic:Macro\"",
+            "rules.c.overrides.\"topic:Macro\".critical = 0.7 must be at least as bad as warning = 0.9",
+            "novelty.similarity = 0 must be above 0 and at most 1; 1 takes only equal headlines for copies",
+            "novelty.max_stories = 0 must lie between 1 and 100000: each is kept in memory, for each subject",
+        ];
+        assert_eq!(found, expected);
+        let rest = "group_by='topic'\ncondition='share'\nwarning=0.5\ncritical=0.7\nresolve=0.4";
+        let found = problems(&format!(
+            "[rules.d]\n{rest}\nquiet_hours=['at night']\n[rules.e]\n{rest}\ntime_zone='Mars'\n[rules.f]\n{rest}\n[rules.f.overrides.'topic:x']\nwindow='1h'"
+        ));
+        assert!(found[0].starts_with("rules.d: \"at night\" must be hours such as"), "{found:?}");
+        assert!(found[1].starts_with("rules.e.time_zone = \"Mars\": \"Mars\" must be a time zone such as"), "{found:?}");
+        assert!(found[2].contains("unknown field `window`"), "{found:?}");
+    }
+
+    #[test]
+    fn overrides_and_quiet_hours_survive_being_shown() {
+        let text = "[rules.r]\ngroup_by='topic'\ncondition='share'\nwarning=0.5\ncritical=0.7\nresolve=0.4\nquiet_hours=['Sat-Sun 00:00-24:00']\n\
+                    time_zone='Europe/London'\n[rules.r.overrides.'topic:Legal | Regulation']\nwarning=0.6\nfor='5m'\n\
+                    [rules.s]\ngroup_by='group'\ncondition='surge'\nfalse_alarms_per_month={warning=1.0,critical=0.1}\n\
+                    [rules.s.overrides.'group:banks']\nfalse_alarms_per_month={warning=0.5,critical=0.1}";
+        let config = Config::from_toml(text, &[], None).unwrap();
+        let own = &config.rules["r"].overridden()[&Subject::topic("Legal | Regulation")];
+        assert_eq!((own.warning, own.critical, own.hold_for.ms()), (Some(0.6), Some(0.7), 300_000));
+        assert_eq!(Config::from_toml(&config.display(), &[], None).unwrap().version(), config.version());
+        assert_ne!(Config::from_toml(&text.replace("0.6", "0.65"), &[], None).unwrap().version(), config.version());
     }
 
     #[test]

@@ -16,14 +16,17 @@
 //! - [`decode`]: bytes → item, or the reason for the dead letter topic; [`privacy`]: masking
 //! - [`classify`]: texts → topic and sentiment; the only door to `ort` and `tokenizers`
 //! - [`enrich`]: the watchlist: which companies, themes and groups an item is about
+//! - [`novelty`]: copies of a story count once
 //! - [`window`]: event time, watermarks, panes, rolling windows; the only door to polars
 //! - [`detect`]: baseline, rules, the life of an alert, its evidence
 //! - [`pipeline`]: the roles, and the only files that know the order of stages
 //! - [`http`]: page, API, health; [`metrics`]: every metric once
-//! - [`evaluate`]: how good the model is on labelled news; [`replay`]: news files as a source; [`cli`]: one file per subcommand
+//! - [`evaluate`]: how good the model is on labelled news; [`replay`]: news files as a source; [`backtest`]: news files through the
+//!   live code at full speed; [`cli`]: one file per subcommand
 //!
-//! Decode, mask, batch, window and detect are synchronous, take time as an argument and know neither tokio nor Kafka.
+//! Decode, mask, batch, novelty, window and detect are synchronous, take time as an argument and know neither tokio nor Kafka.
 
+pub mod backtest;
 pub mod classify;
 pub mod cli;
 pub mod config;
@@ -35,6 +38,7 @@ pub mod http;
 pub mod kafka;
 pub mod metrics;
 pub mod news;
+pub mod novelty;
 pub mod pipeline;
 pub mod privacy;
 pub mod replay;

@@ -8,6 +8,8 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+use crate::detect::life::Waits;
+
 /// Typed handles of all metrics, registered in a registry of their own.
 pub struct Metrics {
     registry: Registry,
@@ -33,9 +35,14 @@ pub struct Metrics {
     pub subject_score: GaugeVec,
     pub subject_negative_ratio: GaugeVec,
     pub subject_items: GaugeVec,
+    pub subject_index: GaugeVec,
+    pub subject_buzz: GaugeVec,
     pub watermark_lag: Gauge,
     pub alert_transitions: IntCounterVec,
     pub open_alerts: IntGaugeVec,
+    pub silent_alerts: IntGauge,
+    pub waiting_alerts: IntGaugeVec,
+    pub negative_observations: IntCounterVec,
     pub delay: HistogramVec,
     pub records: IntCounterVec,
     pub records_in_flight: IntGauge,
@@ -150,9 +157,22 @@ impl Metrics {
             subject_score: make.gauges("subject_score", "Mean score in the rolling window, -1 to 1", &["subject"]),
             subject_negative_ratio: make.gauges("subject_negative_ratio", "Share of negative items in the rolling window", &["subject"]),
             subject_items: make.gauges("subject_items", "Items in the rolling window", &["subject"]),
+            subject_index: make.gauges("subject_index", "Sentiment index, -1 to 1: of market, topics and groups", &["subject"]),
+            subject_buzz: make.gauges(
+                "subject_buzz_ratio",
+                "Items in the rolling window against what is usual at that hour: of market, topics and groups",
+                &["subject"],
+            ),
             watermark_lag: make.gauge("watermark_lag_seconds", "Seconds the slowest partition's watermark is behind the clock"),
             alert_transitions: make.counters("alert_transitions_total", "Alert transitions published", &["transition", "severity"]),
             open_alerts: make.whole_gauges("open_alerts", "Alerts now open", &["severity"]),
+            silent_alerts: make.whole_gauge("silent_alerts", "Open alerts whose windows are empty: no data, hence not resolved"),
+            waiting_alerts: make.whole_gauges("waiting_alerts", "Alerts that would have fired by now, by what keeps them back", &["reason"]),
+            negative_observations: make.counters(
+                "negative_observations_total",
+                "Negative items in published panes, counted for each subject, by whether they repeat a story",
+                &["novelty"],
+            ),
             delay: make.add(HistogramVec::new(
                 Maker::histogram_opts("delay_seconds", "Seconds to an acknowledged output: scored, from the raw record's Kafka timestamp; alerted, from that of the watermark that closed the hop", &delays),
                 &["stage"],
@@ -193,6 +213,7 @@ impl Metrics {
         all(&self.sentiment_items, &crate::news::Sentiment::ALL.map(crate::news::Sentiment::as_str));
         all(&self.tokens, &["real", "padding"]);
         all(&self.observations, &["counted", "late", "duplicate"]);
+        all(&self.negative_observations, &["novel", "copy"]);
         all(&self.kafka_errors, &roles);
         pairs(&self.alert_transitions, &transitions, &severities);
         pairs(&self.rebalances, &roles, &["assigned", "revoked", "lost"]);
@@ -205,6 +226,7 @@ impl Metrics {
         }
         ["panes", "observations"].iter().for_each(|what| self.restore_remaining.with_label_values(&[*what]).set(0));
         severities.iter().for_each(|severity| self.open_alerts.with_label_values(&[*severity]).set(0));
+        Waits::ALL.iter().for_each(|waits| self.waiting_alerts.with_label_values(&[waits.as_str()]).set(0));
         ["scored", "alerted"].iter().for_each(|stage| drop(self.delay.with_label_values(&[*stage])));
     }
 

@@ -191,6 +191,11 @@ impl Score {
     pub fn to_f64(self) -> f64 {
         self.0 as f64 / 1e6
     }
+
+    /// Rounded to millionths, too, so that sums of it are exact.
+    pub fn squared(self) -> Self {
+        Self((self.0 * self.0 + 500_000) / 1_000_000)
+    }
 }
 
 impl Serialize for Score {
@@ -284,7 +289,7 @@ pub struct Scored {
 #[serde(transparent)]
 pub struct Subject(pub String);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SubjectKind {
     Market,
@@ -296,6 +301,11 @@ pub enum SubjectKind {
 impl Subject {
     pub fn market() -> Self {
         Self("market".into())
+    }
+
+    /// The market as the watermarks count it: panes of it are published on every partition.
+    pub fn market_counts() -> Self {
+        Self("market-counts".into())
     }
 
     pub fn topic(label: &str) -> Self {
@@ -357,10 +367,14 @@ struct AnyObservation {
     source: Option<String>,
     title: Option<String>,
     url: Option<String>,
+    #[serde(default)]
+    subjects: Vec<Subject>,
     raw_partition: Option<i32>,
     raw_partitions: Option<i32>,
     watermark_ms: Option<i64>,
     idle: Option<bool>,
+    #[serde(default)]
+    market: Vec<MarketCounts>,
 }
 
 #[derive(Deserialize)]
@@ -386,6 +400,7 @@ impl TryFrom<AnyObservation> for Observation {
                 source: any.source,
                 title: any.title,
                 url: any.url,
+                subjects: any.subjects,
             }),
             ObservationKind::Watermark => Self::Watermark(WatermarkObservation {
                 schema: any.schema,
@@ -393,6 +408,7 @@ impl TryFrom<AnyObservation> for Observation {
                 raw_partitions: any.raw_partitions.ok_or("missing field `raw_partitions`")?,
                 watermark_ms: any.watermark_ms,
                 idle: any.idle.ok_or("missing field `idle`")?,
+                market: any.market,
             }),
         })
     }
@@ -410,16 +426,49 @@ pub struct ItemObservation {
     pub source: Option<String>,
     pub title: Option<String>,
     pub url: Option<String>,
+    /// Of the market's items: what else the item is about.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub subjects: Vec<Subject>,
 }
 
 /// How far one raw partition is complete in event time. `watermark_ms` is `None` before its first item.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WatermarkObservation {
     pub schema: u32,
     pub raw_partition: i32,
     pub raw_partitions: i32,
     pub watermark_ms: Option<i64>,
     pub idle: bool,
+    /// What that partition's items since its last watermark add to the market, so that every monitor knows the market.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub market: Vec<MarketCounts>,
+}
+
+/// Items of one pane, whatever they are about. JSON: `[pane_start_ms, count, negative, positive, score_sum,
+/// score_square_sum]`, the sums in millionths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "(i64, u64, u64, u64, i64, i64)", from = "(i64, u64, u64, u64, i64, i64)")]
+pub struct MarketCounts {
+    pub pane_start: EventTime,
+    pub count: u64,
+    pub negative: u64,
+    pub positive: u64,
+    pub score_sum: Score,
+    pub score_square_sum: Score,
+}
+
+impl From<MarketCounts> for (i64, u64, u64, u64, i64, i64) {
+    fn from(counts: MarketCounts) -> Self {
+        let MarketCounts { pane_start, count, negative, positive, score_sum, score_square_sum } = counts;
+        (pane_start.0, count, negative, positive, score_sum.0, score_square_sum.0)
+    }
+}
+
+impl From<(i64, u64, u64, u64, i64, i64)> for MarketCounts {
+    fn from((start, count, negative, positive, score_sum, square_sum): (i64, u64, u64, u64, i64, i64)) -> Self {
+        let (score_sum, score_square_sum) = (Score(score_sum), Score(square_sum));
+        Self { pane_start: EventTime(start), count, negative, positive, score_sum, score_square_sum }
+    }
 }
 
 #[cfg(test)]
@@ -467,6 +516,7 @@ mod tests {
             raw_partitions: 3,
             watermark_ms: None,
             idle: true,
+            market: Vec::new(),
         });
         let json = serde_json::to_value(&watermark).unwrap();
         assert_eq!(json["kind"], "watermark");

@@ -18,6 +18,8 @@ use crate::news::EventTime;
 /// One record to be sent: the bytes as they go out, its id and event time where it has them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReplayItem {
+    /// Line of a JSONL file, row of a table; from 1.
+    pub row: u64,
     pub payload: Vec<u8>,
     pub id: Option<String>,
     pub at: Option<EventTime>,
@@ -48,16 +50,17 @@ pub fn open(path: &Path) -> Result<Items, Error> {
         "jsonl" | "ndjson" | "json" => Ok(Box::new(
             BufReader::new(file)
                 .split(b'\n')
-                .filter(|line| !line.as_ref().is_ok_and(|line| line.iter().all(u8::is_ascii_whitespace)))
-                .map(move |line| line.map(from_line).map_err(|error| cannot(error.to_string()))),
+                .zip(1..)
+                .filter(|(line, _)| !line.as_ref().is_ok_and(|line| line.iter().all(u8::is_ascii_whitespace)))
+                .map(move |(line, row)| line.map(|line| from_line(row, line)).map_err(|error| cannot(error.to_string()))),
         )),
         "csv" => {
             let mut reader = csv::Reader::from_reader(file);
             let header: Vec<String> = reader.headers().map_err(|error| fail(&error))?.iter().map(str::to_owned).collect();
-            Ok(Box::new(reader.into_records().map(move |row| {
-                let row = row.map_err(|error| cannot(error.to_string()))?;
-                let fields = header.iter().zip(row.iter()).filter(|(_, value)| !value.is_empty());
-                Ok(from_fields(fields.map(|(name, value)| (name.clone(), from_text(name, value))).collect()))
+            Ok(Box::new(reader.into_records().zip(1..).map(move |(record, row)| {
+                let record = record.map_err(|error| cannot(error.to_string()))?;
+                let fields = header.iter().zip(record.iter()).filter(|(_, value)| !value.is_empty());
+                Ok(from_fields(row, fields.map(|(name, value)| (name.clone(), from_text(name, value))).collect()))
             })))
         }
         "parquet" => {
@@ -67,20 +70,20 @@ pub fn open(path: &Path) -> Result<Items, Error> {
                     let value = column.get(row).ok().and_then(|value| from_cell(&value))?;
                     Some((column.name().to_string(), value))
                 });
-                Ok(from_fields(fields.collect()))
+                Ok(from_fields(row as u64 + 1, fields.collect()))
             })))
         }
         _ => Err(Error::Kind(path.to_owned())),
     }
 }
 
-fn from_line(line: Vec<u8>) -> ReplayItem {
+fn from_line(row: u64, line: Vec<u8>) -> ReplayItem {
     let fields = serde_json::from_slice::<Map<String, Value>>(&line).unwrap_or_default();
-    ReplayItem { id: id_of(&fields), at: time_of(&fields), payload: line }
+    ReplayItem { row, id: id_of(&fields), at: time_of(&fields), payload: line }
 }
 
-fn from_fields(fields: Map<String, Value>) -> ReplayItem {
-    ReplayItem { id: id_of(&fields), at: time_of(&fields), payload: Value::Object(fields).to_string().into_bytes() }
+fn from_fields(row: u64, fields: Map<String, Value>) -> ReplayItem {
+    ReplayItem { row, id: id_of(&fields), at: time_of(&fields), payload: Value::Object(fields).to_string().into_bytes() }
 }
 
 fn id_of(fields: &Map<String, Value>) -> Option<String> {
@@ -89,8 +92,8 @@ fn id_of(fields: &Map<String, Value>) -> Option<String> {
 
 fn time_of(fields: &Map<String, Value>) -> Option<EventTime> {
     match fields.get("published_at")? {
-        Value::String(text) => EventTime::parse(text),
-        Value::Number(number) => number.as_i64().map(EventTime),
+        Value::String(text) => EventTime::parse(text.trim()),
+        Value::Number(number) => number.as_i64().or_else(|| number.as_f64().map(|ms| ms as i64)).map(EventTime),
         _ => None,
     }
 }
@@ -184,6 +187,7 @@ mod tests {
     fn jsonl_goes_out_as_it_is() {
         let (_folder, path) = written("a.jsonl", b"{\"id\":\"1\",\"published_at\":5,\"title\":\"x\"}\n\nnot json\n");
         let items: Vec<ReplayItem> = open(&path).unwrap().map(Result::unwrap).collect();
+        assert_eq!(items.iter().map(|item| item.row).collect::<Vec<_>>(), [1, 3]);
         assert_eq!((items.len(), items[0].at, items[1].payload.as_slice()), (2, Some(EventTime(5)), b"not json".as_slice()));
     }
 

@@ -24,7 +24,10 @@ use tokio_util::sync::CancellationToken;
 fn one_log_gives_one_result_however_it_is_run() {
     let log = log(ITEMS);
     let expected = offline(&log);
-    assert!(expected.windows_count() > 15_000 && expected.alerts.len() > 20, "{}, {}", expected.windows_count(), expected.alerts.len());
+    assert!(expected.windows_count() > 15_000 && expected.alerts.len() > 12, "{}, {}", expected.windows_count(), expected.alerts.len());
+    for rule in ["share", "surge", "mood", "relative"] {
+        assert!(expected.alerts.iter().any(|alert| alert.contains(&format!("\"rule\":\"{rule}\""))), "{rule} says nothing");
+    }
     let broker = Broker::start();
     let straight = site(&broker, "straight", "", "");
     publish(&broker, &log);

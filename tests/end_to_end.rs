@@ -8,7 +8,9 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use common::{Broker, Read1, Site, TOPICS, brute_force_panes, produce, published_panes, read_topic, root, shared_data, wait_for};
+use common::{
+    Broker, Read1, Site, TOPICS, brute_force_panes, market_counts, produce, published_panes, read_topic, root, shared_data, wait_for,
+};
 use serde_json::{Value, json};
 
 const PANE_MS: i64 = 600_000;
@@ -37,18 +39,22 @@ commit_interval = '200ms'
 group_by = 'group'
 condition = 'surge'
 min_sources = 2
-warning = 1e-4
-critical = 1e-8
-resolve = 1e-2
+false_alarms_per_month = { warning = 1.0, critical = 0.02 }
 keep_firing_for = '6h'
 cooldown = '12h'
+# Never beyond that: only so that every partition watches the market.
+[rules.market]
+group_by = 'market'
+condition = 'level'
+inhibits = true
+warning = -0.9
+critical = -0.99
+resolve = -0.8
 [rules.bank]
 group_by = 'entity'
 condition = 'surge'
 min_sources = 2
-warning = 1e-5
-critical = 1e-9
-resolve = 1e-2
+false_alarms_per_month = { warning = 0.1, critical = 0.002 }
 ";
 
 fn site(broker: &Broker) -> Site {
@@ -148,7 +154,8 @@ fn assert_windows_match(site: &Site, scored: &[Read1], rows: &[Value]) {
         panes.into_iter().filter(|((_, start), _)| *start <= last).collect()
     };
     let expected = closed(brute_force_panes(&distinct(scored), PANE_MS));
-    let published = closed(published_panes(&read_topic(&site.brokers, "sentiment.windows")));
+    let windows = read_topic(&site.brokers, "sentiment.windows");
+    let published = closed(published_panes(&windows));
     // Counts are equal. An item that was scored again after a kill, among other batch mates, may round otherwise in its
     // last digit, and which of its scores a pane has counted cannot be told.
     let alike = |one: &[i64; 5], two: &[i64; 5]| one[..4] == two[..4] && (one[4] - two[4]).abs() <= 2 * one[0];
@@ -160,6 +167,15 @@ fn assert_windows_match(site: &Site, scored: &[Read1], rows: &[Value]) {
         .collect();
     assert!(differing.is_empty(), "of {} panes these differ: {differing:?}", expected.len());
     assert_eq!(published.len(), expected.len());
+    // What the watermarks say of the market is what its items say, on every partition.
+    let of_items = published.iter().filter(|((subject, _), _)| subject == "market").map(|((_, start), pane)| (*start, pane));
+    let of_watermarks = closed(market_counts(&windows));
+    let of_watermarks: Vec<_> = of_watermarks.iter().map(|((_, start), pane)| (*start, pane)).collect();
+    let of_items: Vec<_> = of_items.collect();
+    assert_eq!(of_watermarks.len(), of_items.len());
+    for (one, other) in of_items.iter().zip(&of_watermarks) {
+        assert!(one.0 == other.0 && alike(one.1, other.1), "{one:?} and {other:?}");
+    }
 }
 
 fn validate(topic: &str, records: &[Read1]) {

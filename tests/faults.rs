@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -282,40 +284,35 @@ fn a_right_that_is_missing_is_named_with_its_mend() {
     finish(vec![classifier, monitor]);
 }
 
-/// The wall clock of one process, by libfaketime.
+/// The wall clock of one process (tests/clock/shift.c).
 struct WallClock {
     folder: tempfile::TempDir,
-    library: String,
 }
 
 impl WallClock {
     fn new() -> Self {
-        let found = Command::new("bash").args(["-c", "compgen -G '/usr/lib/*/faketime/libfaketime.so.1'"]).output().unwrap();
-        assert!(found.status.success(), "libfaketime is missing; `make test` installs it");
-        let library = String::from_utf8(found.stdout).unwrap().lines().next().unwrap().to_owned();
-        let clock = Self { folder: tempfile::tempdir().unwrap(), library };
-        clock.set("+0");
+        let clock = Self { folder: tempfile::tempdir().unwrap() };
+        let (source, library) = (root().join("tests/clock/shift.c"), clock.path("shift.so"));
+        let compiled = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).args([&library, &source]).arg("-ldl").output().unwrap();
+        assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+        std::fs::write(clock.path("shift"), [0; 8]).unwrap();
         clock
     }
 
-    /// Seconds before or after the right time.
-    fn set(&self, seconds: &str) {
-        let next = self.folder.path().join("next");
-        std::fs::write(&next, format!("{seconds}\n")).unwrap();
-        std::fs::rename(next, self.folder.path().join("time")).unwrap();
+    fn path(&self, file: &str) -> PathBuf {
+        self.folder.path().join(file)
+    }
+
+    /// Seconds before or after the right time. In place: the process has the file mapped.
+    fn set(&self, seconds: i64) {
+        let file = std::fs::OpenOptions::new().write(true).open(self.path("shift")).unwrap();
+        file.write_at(&(seconds * 1000).to_ne_bytes(), 0).unwrap();
     }
 
     fn run(&self, news: &Newsroom) -> Process {
-        let file = self.folder.path().join("time");
-        let mut process = news.site.run_with(
-            "both",
-            &[
-                ("LD_PRELOAD", &self.library),
-                ("FAKETIME_TIMESTAMP_FILE", file.to_str().unwrap()),
-                ("FAKETIME_NO_CACHE", "1"),
-                ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-            ],
-        );
+        let (library, shift) = (self.path("shift.so"), self.path("shift"));
+        let environment = [("LD_PRELOAD", library.to_str().unwrap()), ("WALL_CLOCK_SHIFT", shift.to_str().unwrap())];
+        let mut process = news.site.run_with("both", &environment);
         process.wait_ready();
         process
     }
@@ -331,7 +328,7 @@ fn a_wall_clock_that_jumps_makes_nothing_late_and_nothing_stand_still() {
     news.publish(800);
     news.wait_until_all_are_scored();
     // Far ahead, then a little back. What librdkafka waits for at that moment it waits for as much longer.
-    for (set, jump) in [("+7200", "jump_ms=7"), ("+7192", "jump_ms=-")] {
+    for (set, jump) in [(7200, "jump_ms=7"), (7192, "jump_ms=-")] {
         let before = wait_for("event time", 60, || event_time(&process));
         clock.set(set);
         wait_for("the jump to be noticed", 60, || (!lines(&process.log(), &["the wall clock was set", jump]).is_empty()).then_some(()));
@@ -343,7 +340,7 @@ fn a_wall_clock_that_jumps_makes_nothing_late_and_nothing_stand_still() {
     assert_eq!(late(&process), 0.0);
     // A restart by a clock that is hours behind the one that the last commit was made by.
     finish(vec![process]);
-    clock.set("-7200");
+    clock.set(-7200);
     let process = clock.run(&news);
     news.publish(300);
     news.close_and_check("the clock jumped");

@@ -2,11 +2,13 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use bellwether::config::Config;
+use bellwether::detect::Standing;
 use bellwether::enrich::Watchlist;
 use bellwether::http::board::Board;
 use bellwether::http::serve;
@@ -46,8 +48,13 @@ impl Drop for Server {
 }
 
 fn view(subject: &str) -> View {
-    let counts = WindowCounts { count: 4, negative: 1, neutral: 3, positive: 0, score_sum: Score(-800_000) };
-    View { end: EventTime(60_000), windows: [(Subject(subject.into()), counts)].into() }
+    let counts = WindowCounts { count: 4, negative: 1, neutral: 3, positive: 0, score_sum: Score(-800_000), ..WindowCounts::default() };
+    View {
+        end: EventTime(60_000),
+        windows: [(Subject(subject.into()), counts)].into(),
+        moods: BTreeMap::new(),
+        standing: Standing::default(),
+    }
 }
 
 #[test]

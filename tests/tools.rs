@@ -55,12 +55,14 @@ fn observations() -> Vec<(Option<i32>, Option<String>, Vec<u8>)> {
                 source: Some("wire.example".to_owned()),
                 title: Some(format!("Item {number} about {topic}")),
                 url: None,
+                subjects: Vec::new(),
             };
             log.push((Some(partition), Some(subject.0), bytes(Observation::Item(item))));
         }
         if number % 2 == 1 {
             let watermark_ms = Some(start + (second - 10) * 1000);
-            let watermark = WatermarkObservation { schema: 1, raw_partition: 0, raw_partitions: 1, watermark_ms, idle: false };
+            let watermark =
+                WatermarkObservation { schema: 1, raw_partition: 0, raw_partitions: 1, watermark_ms, idle: false, market: Vec::new() };
             let record = bytes(Observation::Watermark(watermark));
             log.extend((0..3).map(|partition| (Some(partition), Some("watermark:0".to_owned()), record.clone())));
         }

@@ -81,6 +81,7 @@ fn tick(partition: i32, number: &mut u64) -> Vec<Observation> {
             source: Some("wire.example".into()),
             title: Some("A headline of an ordinary length, as they come all day long".into()),
             url: None,
+            subjects: Vec::new(),
         })
     };
     let mut records: Vec<Observation> = (*number..*number + 5).map(item).collect();
@@ -92,6 +93,7 @@ fn tick(partition: i32, number: &mut u64) -> Vec<Observation> {
         raw_partitions: 1,
         watermark_ms,
         idle: false,
+        market: Vec::new(),
     }));
     records
 }

@@ -374,6 +374,7 @@ fn busy_log(partition: usize, records: usize) -> impl Iterator<Item = (String, V
                 raw_partitions: 1,
                 watermark_ms: Some(at - 5_000),
                 idle: false,
+                market: Vec::new(),
             }),
             _ => {
                 let sentiment = if number % 9 == 0 { Sentiment::Negative } else { Sentiment::ALL[1 + number % 2] };
@@ -389,6 +390,7 @@ fn busy_log(partition: usize, records: usize) -> impl Iterator<Item = (String, V
                     source: Some(format!("source-{}.example", number % 20)),
                     title: Some(format!("Item {number}, with a headline of an ordinary length for news of its kind")),
                     url: Some(format!("https://source-{}.example/item-{number}", number % 20)),
+                    subjects: Vec::new(),
                 })
             }
         };

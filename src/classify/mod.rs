@@ -22,6 +22,7 @@ use model::{Encoder, ModelDirectory};
 use session::{EncoderSession, HeadOutputs};
 
 pub use model::Labels;
+pub use session::identity;
 pub use text::prepare;
 
 /// What can go wrong between a text and its labels. Each ends the process: no text is skipped.

@@ -15,7 +15,7 @@ use super::Error;
 use super::batch::{Batch, Limits, plan};
 use super::model::{Encoder, Head, ModelDirectory};
 use crate::config::{Device, ModelConfig};
-use crate::news::Logits;
+use crate::news::{Logits, ModelIdentity};
 
 /// Logits of one text; a head that the encoder does not carry is empty.
 #[derive(Debug, Clone, Default)]
@@ -109,12 +109,24 @@ pub fn open(environment: &Environment, config: &ModelConfig) -> Result<Opened, E
     }
 }
 
+/// Where a GPU build of ONNX Runtime has its CUDA provider.
+fn cuda_provider(config: &ModelConfig) -> Result<PathBuf, Error> {
+    Ok(find_library(config)?.with_file_name("libonnxruntime_providers_cuda.so"))
+}
+
+/// Which model a start would run; `None` where only a start can tell: device `auto` with a GPU build of ONNX Runtime.
+pub fn identity(config: &ModelConfig) -> Result<Option<ModelIdentity>, Error> {
+    if config.device == Device::Auto && cuda_provider(config).is_ok_and(|provider| provider.is_file()) {
+        return Ok(None);
+    }
+    ModelDirectory::load(config, config.device).map(|directory| Some(directory.identity))
+}
+
 fn open_on(environment: &Environment, config: &ModelConfig, device: Device) -> Result<Opened, Error> {
     let gpu = !matches!(device, Device::Cpu | Device::Auto);
-    let providers = find_library(config)?.with_file_name("libonnxruntime_providers_cuda.so");
-    if gpu && !providers.is_file() {
-        let why =
-            format!("{} is missing: this ONNX Runtime is a CPU build; install onnxruntime-gpu's libraries there", providers.display());
+    let provider = cuda_provider(config)?;
+    if gpu && !provider.is_file() {
+        let why = format!("{} is missing: this ONNX Runtime is a CPU build; install onnxruntime-gpu's libraries there", provider.display());
         return Err(Error::Device { device, why });
     }
     let directory = ModelDirectory::load(config, device)?;

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand. Errors are printed here, whole chain, and become exit codes.
 
+mod backtest;
 mod check_config;
 mod classify;
 mod demo;
@@ -46,6 +47,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Send news files to the raw topic, keeping their event times
     Replay(replay::Arguments),
+    /// Show what the rules would have said of past news: files through the live code, without Kafka
+    Backtest(backtest::Arguments),
     /// Classify texts from a file or standard input; writes JSON lines
     Classify(classify::Arguments),
     /// Measure a model on labelled news, or write what its results look like on yours
@@ -115,13 +118,16 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
         let error: anyhow::Error = error.into();
         let is = |code: u8, yes: bool| yes.then_some(code);
         let pipeline = error.downcast_ref::<crate::pipeline::Error>();
+        let backtest = error.downcast_ref::<crate::backtest::Error>();
         let unavailable = matches!(pipeline, Some(crate::pipeline::Error::Kafka(_) | crate::pipeline::Error::Classify(_)))
             || error.is::<crate::kafka::Error>()
             || error.is::<crate::classify::Error>()
-            || error.is::<crate::http::Error>();
+            || error.is::<crate::http::Error>()
+            || matches!(backtest, Some(crate::backtest::Error::Classify(_)));
         let usage = matches!(pipeline, Some(crate::pipeline::Error::PaneLength { .. }))
             || error.is::<crate::config::Problems>()
-            || error.is::<crate::replay::Error>();
+            || error.is::<crate::replay::Error>()
+            || backtest.is_some();
         let code = is(UNAVAILABLE, unavailable).or(is(USAGE, usage)).unwrap_or(INTERNAL);
         Self { code, error }
     }
@@ -141,6 +147,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Backtest(arguments) => backtest::run(&arguments),
         Command::Classify(arguments) => classify::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Topics(command) => topics::run(&command),

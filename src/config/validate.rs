@@ -2,10 +2,18 @@
 
 use std::path::Path;
 
-use super::{Condition, Config, DriftConfig, Span, property_value};
+use super::{Condition, Config, DriftConfig, FalseAlarms, NoveltyConfig, RuleConfig, Span, property_value};
+use crate::news::SubjectKind;
+use crate::window::SentimentIndex;
+use crate::window::index::HORIZON_HALF_LIVES;
 
 /// 32 bytes each: 32 MB.
 const MAX_DRIFT_ITEMS: usize = 1_000_000;
+/// Some 500 bytes each: 50 MB for one subject.
+const MAX_STORIES: usize = 100_000;
+
+/// More than three a day is no alarm.
+const MAX_FALSE_ALARMS: f64 = 100.0;
 
 /// Properties that delivery depends on: Bellwether sets them, and a user's value would break a promise.
 const OWN_PROPERTIES: [&str; 12] = [
@@ -22,6 +30,28 @@ const OWN_PROPERTIES: [&str; 12] = [
     "acks",
     "partition.assignment.strategy",
 ];
+
+/// `section` is the rule's, or that of what it does otherwise for one subject.
+fn check_rule(rule: &RuleConfig, section: &str, check: &mut impl FnMut(bool, String)) {
+    check_thresholds(section, rule, check);
+    check(rule.min_count > 0, format!("{section}.min_count = 0 must be at least 1"));
+    let confidence = rule.confidence;
+    check(
+        (0.5..1.0).contains(&confidence),
+        format!("{section}.confidence = {confidence} must be at least 0.5, which judges the value as it is, and below 1"),
+    );
+    let market = rule.group_by == SubjectKind::Market;
+    check(
+        !(market && rule.condition == Condition::Relative),
+        format!("{section}.condition = \"relative\" compares with the market; group_by = \"market\" leaves nothing to compare"),
+    );
+    // The other partitions know the market's counts, but neither its past nor its sources.
+    let known = market && matches!(rule.condition, Condition::Share | Condition::Level) && rule.min_sources <= 1;
+    check(
+        !rule.inhibits || known,
+        format!("{section}.inhibits = true needs group_by = \"market\", condition = \"share\" or \"level\", and min_sources = 1"),
+    );
+}
 
 impl Config {
     /// Adds a line for each rule that a value breaks.
@@ -43,25 +73,17 @@ impl Config {
             check(positive(hop) && size.ms() % hop.ms().max(1) == 0, format!("{section}.hop = \"{hop}\" must divide {key} = \"{size}\""));
         }
         for (name, rule) in &self.rules {
-            let (warning, critical, resolve) = (rule.warning, rule.critical, rule.resolve);
-            check(
-                rule.condition.reached(critical, warning),
-                format!("rules.{name}.critical = {critical} must be at least as bad as warning = {warning}"),
-            );
-            check(
-                rule.condition.reached(warning, resolve),
-                format!("rules.{name}.resolve = {resolve} must be no worse than warning = {warning}"),
-            );
-            let range = match rule.condition {
-                Condition::Surge | Condition::Share => 0.0..=1.0,
-                Condition::Level => -1.0..=1.0,
-            };
-            for (key, value) in [("warning", warning), ("critical", critical), ("resolve", resolve)] {
-                let (low, high) = (range.start(), range.end());
-                check(range.contains(&value), format!("rules.{name}.{key} = {value} must lie between {low} and {high}"));
-            }
-            check(rule.min_count > 0, format!("rules.{name}.min_count = 0 must be at least 1"));
             check(!name.contains('/'), format!("rules.{name}: a rule's name must not contain \"/\""));
+            check_rule(rule, &format!("rules.{name}"), &mut check);
+            for (subject, own) in rule.overridden() {
+                let section = format!("rules.{name}.overrides.{:?}", subject.as_str());
+                let covered = rule.covers(&subject);
+                check(
+                    covered,
+                    format!("{section}: the rule does not judge that subject; it is written as in an alert, such as \"topic:Macro\""),
+                );
+                check_rule(&own, &section, &mut check);
+            }
         }
         let kafka = &self.kafka;
         check(!kafka.brokers.trim().is_empty(), "kafka.brokers = \"\" must name at least one host:port".into());
@@ -83,14 +105,31 @@ impl Config {
             check(property_value(value).is_some(), format!("kafka.properties.\"{key}\" = {value:?}: the file cannot be read"));
             check(!OWN_PROPERTIES.contains(&key.as_str()), format!("kafka.properties.\"{key}\" is set by Bellwether itself; remove it"));
         }
+        let half_life = self.window.index_half_life;
+        check(positive(half_life), format!("window.index_half_life = \"{half_life}\" must be longer than nothing"));
         let create = &kafka.create;
         check(create.partitions > 0, format!("kafka.create.partitions = {} must be at least 1", create.partitions));
         check(create.replication_factor > 0, format!("kafka.create.replication_factor = {} must be at least 1", create.replication_factor));
         check(
-            create.windows_retention >= self.detect.history,
+            create.windows_retention.ms() >= self.look_back_ms(),
             format!(
-                "kafka.create.windows_retention = \"{}\" must be at least detect.history = \"{}\"",
-                create.windows_retention, self.detect.history
+                "kafka.create.windows_retention = \"{}\" must be at least \"{}\": detect.history, detect.rise and whole slices of both",
+                create.windows_retention,
+                Span::from_ms(self.look_back_ms() as u64)
+            ),
+        );
+        check(
+            create.windows_retention >= self.novelty.horizon,
+            format!(
+                "kafka.create.windows_retention = \"{}\" must be at least novelty.horizon = \"{}\"",
+                create.windows_retention, self.novelty.horizon
+            ),
+        );
+        check(
+            create.windows_retention.ms() >= SentimentIndex::horizon_ms(half_life.ms()),
+            format!(
+                "window.index_half_life = \"{half_life}\" must be at most a {HORIZON_HALF_LIVES}th of kafka.create.windows_retention = \"{}\"",
+                create.windows_retention
             ),
         );
         check(self.decode.max_bytes > 0, "decode.max_bytes = 0 must be at least 1".into());
@@ -127,12 +166,22 @@ impl Config {
             format!("health.stall_after = \"{}\" must be longer than nothing", self.health.stall_after),
         );
         check(positive(self.shutdown.deadline), format!("shutdown.deadline = \"{}\" must be longer than nothing", self.shutdown.deadline));
+        let NoveltyConfig { similarity, max_stories, .. } = self.novelty;
+        check(
+            similarity > 0.0 && similarity <= 1.0,
+            format!("novelty.similarity = {similarity} must be above 0 and at most 1; 1 takes only equal headlines for copies"),
+        );
+        check(
+            (1..=MAX_STORIES).contains(&max_stories),
+            format!("novelty.max_stories = {max_stories} must lie between 1 and {MAX_STORIES}: each is kept in memory, for each subject"),
+        );
         let detect = &self.detect;
         check(detect.dispersion > 0.0, format!("detect.dispersion = {} must be above 0", detect.dispersion));
         check(
             detect.history >= detect.min_history,
             format!("detect.history = \"{}\" must be at least detect.min_history = \"{}\"", detect.history, detect.min_history),
         );
+        check(positive(detect.rise), format!("detect.rise = \"{}\" must be longer than nothing", detect.rise));
         let listen = &self.http.listen;
         check(
             listen.is_empty() || listen.parse::<std::net::SocketAddr>().is_ok(),
@@ -140,5 +189,50 @@ impl Config {
         );
         let levels = ["error", "warn", "info", "debug", "trace"];
         check(levels.contains(&self.log.level.as_str()), format!("log.level = {:?} must be one of {}", self.log.level, levels.join(", ")));
+    }
+}
+
+/// The limits of a rule: a budget of false alarms for a surge, `warning`, `critical` and `resolve` for all others.
+fn check_thresholds(section: &str, rule: &RuleConfig, check: &mut impl FnMut(bool, String)) {
+    let limits = [("warning", rule.warning), ("critical", rule.critical), ("resolve", rule.resolve)];
+    if rule.condition == Condition::Surge {
+        for (key, value) in limits.iter().filter_map(|(key, value)| Some((key, (*value)?))) {
+            check(false, format!("{section}.{key} = {value} is not for a surge: false_alarms_per_month is what it is judged by"));
+        }
+        let Some(FalseAlarms { warning, critical }) = rule.false_alarms_per_month else {
+            return check(
+                false,
+                format!("{section}.false_alarms_per_month is missing: a surge needs it, such as {{ warning = 1.0, critical = 0.02 }}"),
+            );
+        };
+        for (key, value) in [("warning", warning), ("critical", critical)] {
+            check(
+                value > 0.0 && value <= MAX_FALSE_ALARMS,
+                format!("{section}.false_alarms_per_month.{key} = {value} must lie above 0 and at most at {MAX_FALSE_ALARMS}"),
+            );
+        }
+        return check(
+            critical <= warning,
+            format!("{section}.false_alarms_per_month.critical = {critical} must be at most warning = {warning}"),
+        );
+    }
+    check(
+        rule.false_alarms_per_month.is_none(),
+        format!("{section}.false_alarms_per_month is for surges only: set warning, critical and resolve"),
+    );
+    let [Some(warning), Some(critical), Some(resolve)] = limits.map(|(_, value)| value) else {
+        let missing: Vec<&str> = limits.iter().filter(|(_, value)| value.is_none()).map(|(key, _)| *key).collect();
+        return check(false, format!("{section}: missing field `{}`", missing.join("`, `")));
+    };
+    check(
+        rule.condition.reached(critical, warning),
+        format!("{section}.critical = {critical} must be at least as bad as warning = {warning}"),
+    );
+    check(rule.condition.reached(warning, resolve), format!("{section}.resolve = {resolve} must be no worse than warning = {warning}"));
+    let signed = matches!(rule.condition, Condition::Level | Condition::Relative);
+    let range = if signed { -1.0..=1.0 } else { 0.0..=1.0 };
+    for (key, value) in [("warning", warning), ("critical", critical), ("resolve", resolve)] {
+        let (low, high) = (range.start(), range.end());
+        check(range.contains(&value), format!("{section}.{key} = {value} must lie between {low} and {high}"));
     }
 }

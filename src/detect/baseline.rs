@@ -1,40 +1,126 @@
-//! What is usual for a subject: its number of negative items in a window, learned from closed panes.
+//! What is usual for a subject: its negative items by hour of the week, its recent level, its over-dispersion.
 //!
-//! A first baseline: one rate per subject over the history. The Jeffreys prior for a Poisson rate, Gamma(½, 0), makes
-//! the rate's posterior Gamma(N + ½, T); its mean is what a window is expected to hold.
+//! A function of whole slices of closed panes within a fixed look-back, nothing else: a restart that reads these panes
+//! back computes the same, bit for bit. Estimates are shrunk step by step, a kind's past being the prior of a subject's.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use statrs::distribution::{DiscreteCDF, NegativeBinomial};
+use super::surge::{MONTH_MS, NegativeBinomial, Prior, Rise, Tail, Usual};
+use crate::news::{EventTime, Subject, SubjectKind};
 
-use crate::news::{EventTime, Subject};
-use crate::window::PaneRecord;
+const HOUR_MS: i64 = 3_600_000;
+const HOURS: usize = 168;
+/// Hour of the day, on weekdays and at weekends.
+const DAY_CELLS: usize = 48;
 
-/// History is kept in slices of ten minutes: fine enough for hours, small enough for weeks.
-const BUCKET_MS: i64 = 600_000;
-
-/// What a window of a given length is expected to hold.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Usual {
-    /// Mean number of negative items in the window; above 0.
-    pub expected: f64,
-    /// How much history stands behind it.
+/// How a baseline looks back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Reach {
+    /// Length of the windows judged, and of the buckets whose dispersion is estimated.
+    pub window_ms: i64,
     pub history_ms: i64,
-    /// N + ½: how sure the rate itself is.
-    pub shape: f64,
+    /// Nothing is said before this much has been seen.
+    pub min_history_ms: i64,
+    /// How far the CUSUM looks back. Its baseline ends there, so that a rise is not taken for usual while it goes on.
+    pub rise_ms: i64,
+}
+
+impl Reach {
+    /// Whole windows, an hour or more: what level and season are estimated on.
+    fn slice_ms(&self) -> i64 {
+        self.window_ms * (HOUR_MS as u64).div_ceil(self.window_ms as u64) as i64
+    }
+
+    /// In slices.
+    fn history(&self) -> i64 {
+        (self.history_ms / self.slice_ms()).max(1)
+    }
+
+    /// In slices.
+    fn rise(&self) -> i64 {
+        (self.rise_ms / self.slice_ms()).max(8)
+    }
+
+    /// How far before a window the panes lie that decide about it.
+    pub fn look_back_ms(&self) -> i64 {
+        (self.history() + self.rise() + 2) * self.slice_ms()
+    }
+}
+
+/// Negative items of one subject in one slice.
+#[derive(Debug, Clone, Copy)]
+struct Slice {
+    index: i64,
+    count: u32,
+    /// Sum over the slice's buckets of their squared counts.
+    squares: u64,
+    /// The largest of these counts.
+    peak: u32,
+}
+
+#[derive(Debug, Default)]
+struct Track {
+    /// Only slices with items.
+    slices: VecDeque<Slice>,
+    bucket: i64,
+    in_bucket: u64,
+    window: Option<(i64, Window)>,
+    cusum: Option<(i64, Option<Cusum>)>,
+}
+
+/// What windows that start in a slice are judged by.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    /// Expected per slice, in this slice and the next.
+    means: [f64; 2],
+    /// Squared coefficients of variation of the predicted rate.
+    variations: [f64; 2],
+    slices: i64,
+    prior: Prior,
+    tail: Tail,
+}
+
+/// The CUSUM over the whole slices before one, and what its next step is judged by.
+#[derive(Debug, Clone, Copy)]
+struct Cusum {
+    before: f64,
+    /// First slice since the sum was last 0; negative items and expected ones of the whole slices from there.
+    since: i64,
+    negative: u64,
+    expected: f64,
+    mean: f64,
+    shape: f64,
+    ratio: f64,
+    tail: Tail,
+}
+
+/// What all subjects of a kind say together, from the slices before one.
+#[derive(Debug, Clone)]
+struct Pool {
+    subjects: usize,
+    /// Mean negative items of a subject per slice.
+    mean: f64,
+    /// Shape of the Gamma distribution of rates between subjects.
+    shape: f64,
+    /// Squared coefficient of variation of a bucket's rate, within slices: 1 / shape of its negative binomial.
+    variation: f64,
+    /// Factors by hour of the week, around 1, and the squared coefficient of variation of each.
+    season: Vec<(f64, f64)>,
 }
 
 pub struct Baseline {
-    horizon_ms: i64,
+    reach: Reach,
+    /// Shape of the negative binomial where nothing is known yet.
+    dispersion: f64,
     /// Start of the first pane learned: time without items counts as quiet from here on.
     since: Option<EventTime>,
-    /// Per subject: start of a ten-minute slice and its negative items; slices without any are left out.
-    negatives: HashMap<Subject, VecDeque<(EventTime, u64)>>,
+    tracks: HashMap<Subject, Track>,
+    pools: BTreeMap<(i64, SubjectKind), Pool>,
 }
 
 impl Baseline {
-    pub fn new(horizon_ms: i64) -> Self {
-        Self { horizon_ms, since: None, negatives: HashMap::new() }
+    pub fn new(reach: Reach, dispersion: f64) -> Self {
+        Self { reach, dispersion, since: None, tracks: HashMap::new(), pools: BTreeMap::new() }
     }
 
     pub fn since(&self) -> Option<EventTime> {
@@ -45,91 +131,554 @@ impl Baseline {
         self.since = since.or(self.since);
     }
 
-    pub fn push(&mut self, record: &PaneRecord) {
-        self.since = Some(self.since.map_or(record.pane_start, |since| since.min(record.pane_start)));
-        if record.negative == 0 {
-            return;
-        }
-        let slice = record.pane_start.floor(BUCKET_MS);
-        let slices = self.negatives.entry(record.subject.clone()).or_default();
-        match slices.back_mut() {
-            Some((last, count)) if *last == slice => *count += record.negative,
-            _ => slices.push_back((slice, record.negative)),
-        }
+    fn slice_of(&self, at: EventTime) -> i64 {
+        at.0.div_euclid(self.reach.slice_ms())
     }
 
-    /// What is usual in a window of `window_ms` that starts at `window_start`, from the history before it only.
-    /// `None` while less than `min_history_ms` has been seen.
-    pub fn expected(&self, subject: &Subject, window_start: EventTime, window_ms: i64, min_history_ms: i64) -> Option<Usual> {
-        let until = window_start.floor(BUCKET_MS);
-        let first_whole = self.since?.plus(BUCKET_MS - 1).floor(BUCKET_MS);
-        let from = first_whole.max(until.plus(-self.horizon_ms).floor(BUCKET_MS));
-        let history_ms = until.0 - from.0;
-        if history_ms < min_history_ms || history_ms <= 0 {
-            return None;
+    /// Takes in `negative` items of a pane that starts at `start`; panes come in the order of their start.
+    pub fn push(&mut self, subject: &Subject, start: EventTime, negative: u64) {
+        self.since = Some(self.since.map_or(start, |since| since.min(start)));
+        let index = self.slice_of(start);
+        let track = match self.tracks.get_mut(subject) {
+            Some(track) => track,
+            None => self.tracks.entry(subject.clone()).or_default(),
+        };
+        let bucket = start.0.div_euclid(self.reach.window_ms);
+        if track.bucket != bucket {
+            (track.bucket, track.in_bucket) = (bucket, 0);
         }
-        let slices = self.negatives.get(subject);
-        let seen: u64 = slices.into_iter().flatten().filter(|(start, _)| (from..until).contains(start)).map(|(_, count)| count).sum();
-        let shape = seen as f64 + 0.5;
-        Some(Usual { expected: shape * window_ms as f64 / history_ms as f64, history_ms, shape })
-    }
-
-    /// Drops what no later window can look back to. Slices are kept a horizon before the newest windows.
-    pub fn forget_before(&mut self, end: EventTime) {
-        let keep_from = end.plus(-2 * self.horizon_ms.max(BUCKET_MS));
-        self.negatives.retain(|_, slices| {
-            while slices.front().is_some_and(|&(start, _)| start < keep_from) {
-                slices.pop_front();
+        let (before, after) = (track.in_bucket, track.in_bucket + negative);
+        track.in_bucket = after;
+        let (count, peak) = (u32::try_from(negative).unwrap_or(u32::MAX), u32::try_from(after).unwrap_or(u32::MAX));
+        let squares = after * after - before * before;
+        match track.slices.back_mut() {
+            Some(last) if last.index == index => {
+                last.count = last.count.saturating_add(count);
+                last.squares += squares;
+                last.peak = last.peak.max(peak);
             }
-            !slices.is_empty()
-        });
-    }
-}
-
-/// P(X ≥ `count`) for a negative binomial with mean `usual.expected` and shape min(`usual.shape`, `dispersion`):
-/// the Poisson–Gamma mixture (Greenwood and Yule 1920), whose variance is mean + mean² / shape.
-pub fn tail_probability(count: u64, usual: &Usual, dispersion: f64) -> f64 {
-    if count == 0 {
-        return 1.0;
-    }
-    let shape = usual.shape.min(dispersion);
-    let success = shape / (shape + usual.expected);
-    NegativeBinomial::new(shape, success).map_or(1.0, |distribution| distribution.sf(count - 1))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn usual(expected: f64) -> Usual {
-        Usual { expected, history_ms: 0, shape: 1e9 }
-    }
-
-    #[test]
-    fn the_tail_agrees_with_a_direct_sum() {
-        // P(X = k) = Γ(k+r)/(k! Γ(r)) p^r (1−p)^k, summed upwards.
-        let (mean, shape) = (1.7, 4.0);
-        let p = shape / (shape + mean);
-        let mut term = f64::powf(p, shape);
-        let mut below = 0.0;
-        for k in 0..9 {
-            below += term;
-            term *= (k as f64 + shape) / (k as f64 + 1.0) * (1.0 - p);
+            _ => track.slices.push_back(Slice { index, count, squares, peak }),
         }
-        let tail = tail_probability(9, &usual(mean), shape);
-        assert!((tail - (1.0 - below)).abs() < 1e-9, "{tail} against {}", 1.0 - below);
     }
 
-    #[test]
-    fn the_tail_falls_with_the_count_and_stays_exact_far_out() {
-        let tails: Vec<f64> = (0..60).map(|count| tail_probability(count, &usual(1.0), 4.0)).collect();
-        assert!(tails.windows(2).all(|pair| pair[1] < pair[0]), "{tails:?}");
-        assert!(tails[59] > 0.0 && tails[59] < 1e-20);
-        assert_eq!(tails[0], 1.0);
+    /// What is usual in a window of the reach's length that starts at `start`; `None` before enough has been seen.
+    pub fn usual(&mut self, subject: &Subject, start: EventTime) -> Option<Usual> {
+        let (slice_ms, window_ms) = (self.reach.slice_ms(), self.reach.window_ms);
+        let at = self.slice_of(start);
+        let window = self.window(subject, at)?;
+        // A window reaches over at most one border of slices.
+        let first = ((at + 1) * slice_ms - start.0).min(window_ms) as f64 / slice_ms as f64;
+        let parts = [window.means[0] * first, window.means[1] * (window_ms as f64 / slice_ms as f64 - first)];
+        let expected = parts[0] + parts[1];
+        let variation = (parts[0] * window.variations[0] + parts[1] * window.variations[1]) / expected;
+        let rise = self.rise(subject, start.plus(window_ms));
+        let history_ms = window.slices * slice_ms;
+        Some(Usual { expected, shape: 1.0 / variation, prior: window.prior, history_ms, tail: window.tail, rise })
     }
 
-    #[test]
-    fn more_dispersion_makes_the_same_count_less_surprising() {
-        assert!(tail_probability(12, &usual(2.0), 1.0) > tail_probability(12, &usual(2.0), 100.0));
+    /// The mean of such a window alone.
+    pub fn expected(&mut self, subject: &Subject, start: EventTime) -> Option<f64> {
+        let (slice_ms, window_ms) = (self.reach.slice_ms(), self.reach.window_ms);
+        let at = self.slice_of(start);
+        let [now, next] = self.window(subject, at)?.means;
+        let first = ((at + 1) * slice_ms - start.0).min(window_ms) as f64 / slice_ms as f64;
+        Some(now * first + next * (window_ms as f64 / slice_ms as f64 - first))
+    }
+
+    /// Whole slices of history before slice `at`.
+    fn seen_before(&self, at: i64) -> Option<i64> {
+        let slice_ms = self.reach.slice_ms();
+        let first_whole = self.since?.plus(slice_ms - 1).0.div_euclid(slice_ms);
+        Some((at - first_whole).min(self.reach.history()))
+    }
+
+    fn window(&mut self, subject: &Subject, at: i64) -> Option<Window> {
+        if let Some((cached, window)) = self.tracks.get(subject)?.window
+            && cached == at
+        {
+            return Some(window);
+        }
+        let slices = self.seen_before(at).filter(|&slices| slices * self.reach.slice_ms() >= self.reach.min_history_ms && slices > 0)?;
+        let fit = self.fit(subject, at, slices);
+        let predicted = |at: i64| {
+            let (factor, uncertain) = fit.season[hour_of_week(at, self.reach.slice_ms())];
+            (fit.level * factor, (1.0 + fit.variation) * (1.0 + fit.level_variation) * (1.0 + uncertain) - 1.0)
+        };
+        let (now, next) = (predicted(at), predicted(at + 1));
+        let window = Window { means: [now.0, next.0], variations: [now.1, next.1], slices, prior: fit.prior, tail: fit.tail };
+        self.tracks.get_mut(subject)?.window = Some((at, window));
+        Some(window)
+    }
+
+    fn rise(&mut self, subject: &Subject, end: EventTime) -> Option<Rise> {
+        let slice_ms = self.reach.slice_ms();
+        let at = self.slice_of(end.plus(-1));
+        let cached = self.tracks.get(subject)?.cusum.filter(|&(cached, _)| cached == at);
+        let cusum = match cached {
+            Some((_, cusum)) => cusum,
+            None => {
+                let cusum = self.cusum(subject, at);
+                self.tracks.get_mut(subject)?.cusum = Some((at, cusum));
+                cusum
+            }
+        }?;
+        // As if the slice under way were over: no more than it will be worth then.
+        let last = self.tracks[subject].slices.back().filter(|slice| slice.index == at);
+        let whole = NegativeBinomial { mean: cusum.mean, shape: cusum.shape };
+        let count = last.map_or(0, |slice| slice.count);
+        let now = step(&whole, f64::from(count), cusum.ratio);
+        let part = (end.0 - at * slice_ms) as f64 / slice_ms as f64;
+        Some(Rise {
+            cusum: (cusum.before + now).max(0.0),
+            drift: drift(&whole, cusum.ratio),
+            since: EventTime(cusum.since * slice_ms),
+            negative: cusum.negative + u64::from(count),
+            expected: cusum.expected + cusum.mean * part,
+            step_ms: slice_ms,
+            tail: cusum.tail,
+        })
+    }
+
+    /// The CUSUM over the slices of the look-back before slice `at`, by the baseline from before them.
+    fn cusum(&mut self, subject: &Subject, at: i64) -> Option<Cusum> {
+        let slice_ms = self.reach.slice_ms();
+        let seen = self.seen_before(at)?;
+        let steps = self.reach.rise().min(seen / 2);
+        let from = at - steps;
+        let slices = self.seen_before(from).filter(|&slices| slices >= 24.max(DAY_CELLS as i64 * HOUR_MS / slice_ms / 2).min(56))?;
+        let fit = self.fit(subject, from, slices);
+        let mut cusum =
+            Cusum { before: 0.0, since: from, negative: 0, expected: 0.0, mean: 0.0, shape: 0.0, ratio: 0.0, tail: fit.rise_tail };
+        let track = &self.tracks[subject];
+        let mut next = track.slices.partition_point(|slice| slice.index < from);
+        for index in from..=at {
+            let (factor, uncertain) = fit.season[hour_of_week(index, slice_ms)];
+            let mean = fit.level * (fit.growth * (index - from) as f64).exp() * factor;
+            let variation = (1.0 + fit.slice_variation) * (1.0 + uncertain) - 1.0;
+            let ratio = rise_ratio(mean, variation, fit.level_variation);
+            (cusum.mean, cusum.shape, cusum.ratio) = (mean, 1.0 / variation, ratio);
+            if index == at {
+                break;
+            }
+            let mut count = 0;
+            if let Some(slice) = track.slices.get(next).filter(|slice| slice.index == index) {
+                next += 1;
+                count = slice.count;
+            }
+            cusum.before += step(&NegativeBinomial { mean, shape: cusum.shape }, f64::from(count), ratio);
+            cusum.negative += u64::from(count);
+            cusum.expected += mean;
+            if cusum.before <= 0.0 {
+                (cusum.before, cusum.since, cusum.negative, cusum.expected) = (0.0, index + 1, 0, 0.0);
+            }
+        }
+        Some(cusum)
+    }
+
+    /// Drops what no window that ends after `end` can look back to.
+    pub fn forget_before(&mut self, end: EventTime) {
+        let keep_from = self.slice_of(end.plus(-self.reach.look_back_ms() - self.reach.window_ms));
+        self.tracks.retain(|_, track| {
+            while track.slices.front().is_some_and(|slice| slice.index < keep_from) {
+                track.slices.pop_front();
+            }
+            !track.slices.is_empty()
+        });
+        let pools_from = self.slice_of(end) - self.reach.rise() - 2;
+        while self.pools.first_key_value().is_some_and(|((at, _), _)| *at < pools_from) {
+            self.pools.pop_first();
+        }
+    }
+}
+
+/// One step of the CUSUM. No single step may say much: what comes at once is for the test of the window (Hawkins and
+/// Olwell 1998, 3.7: winsorised CUSUMs).
+fn step(distribution: &NegativeBinomial, count: f64, ratio: f64) -> f64 {
+    distribution.ln_likelihood_ratio(count, ratio).min(3.0)
+}
+
+/// Mean of a step if the rate is `ratio` times the usual one, in nats.
+fn drift(distribution: &NegativeBinomial, ratio: f64) -> f64 {
+    distribution.ln_likelihood_ratio(distribution.mean * ratio, ratio)
+}
+
+/// The rise that a CUSUM looks for: as much as a slice usually varies, but not one that an error in the level could feign.
+fn rise_ratio(mean: f64, variation: f64, level_variation: f64) -> f64 {
+    let spread = (1.0 / mean + variation).sqrt();
+    1.0 + spread.max(4.0 * level_variation.sqrt()).clamp(0.3, 4.0)
+}
+
+/// Monday 00:00 UTC is 0; the epoch was a Thursday.
+fn hour_of_week(slice: i64, slice_ms: i64) -> usize {
+    ((slice * slice_ms).div_euclid(HOUR_MS) + 72).rem_euclid(HOURS as i64) as usize
+}
+
+/// Hour of the day, 24 later at weekends.
+fn day_cell(hour_of_week: usize) -> usize {
+    hour_of_week % 24 + if hour_of_week >= 120 { 24 } else { 0 }
+}
+
+/// Everything that is estimated for one subject from the slices before one.
+struct Fit {
+    /// Negative items per slice where the season's factor is 1.
+    level: f64,
+    level_variation: f64,
+    /// ln of the level's growth per slice.
+    growth: f64,
+    season: Vec<(f64, f64)>,
+    /// Squared coefficients of variation of the rate of a bucket and of a slice, given level and season.
+    variation: f64,
+    slice_variation: f64,
+    prior: Prior,
+    tail: Tail,
+    rise_tail: Tail,
+}
+
+/// Peaks of the past over the threshold of [`Tail`].
+#[derive(Default)]
+struct Peaks {
+    count: f64,
+    /// Sum of ln(expected frequency at the threshold / at the peak).
+    excess: f64,
+}
+
+/// How many peaks the prior of a tail is worth.
+const TAIL_PRIOR: f64 = 10.0;
+
+impl Peaks {
+    /// `per_month`: how often the distribution lets such a peak be expected.
+    fn add(&mut self, per_month: f64) {
+        let excess = (Tail::PEAKS_PER_MONTH / per_month).ln();
+        if excess > 0.0 {
+            self.count += 1.0;
+            // One surge of the past must not make the subject deaf.
+            self.excess += excess.min(4.0);
+        }
+    }
+
+    fn tail(&self, history_ms: i64) -> Tail {
+        let expected = Tail::PEAKS_PER_MONTH * history_ms as f64 / MONTH_MS;
+        Tail { rate: (self.count + TAIL_PRIOR) / (expected + TAIL_PRIOR), scale: (self.excess + TAIL_PRIOR) / (self.count + TAIL_PRIOR) }
+    }
+}
+
+/// Half-life of the recent level.
+const HALF_LIFE_MS: f64 = 2.0 * 86_400_000.0;
+/// Negative items that the level over all history is worth beside the recent ones.
+const LEVEL_PRIOR: f64 = 4.0;
+/// Precisions of the priors of season factors: 1 / squared coefficient of variation.
+const FLAT_PRIOR: f64 = 2.0;
+const KIND_WEEK_PRIOR: f64 = 30.0;
+const OWN_DAY_PRIOR: f64 = 10.0;
+const OWN_WEEK_PRIOR: f64 = 30.0;
+
+impl Baseline {
+    /// From the `slices` slices before `at`.
+    fn fit(&mut self, subject: &Subject, at: i64, slices: i64) -> Fit {
+        let key = (at, subject.kind());
+        if !self.pools.contains_key(&key) {
+            let pool = self.pool(subject.kind(), at, slices);
+            self.pools.insert(key, pool);
+        }
+        let pool = &self.pools[&key];
+        let slice_ms = self.reach.slice_ms();
+        let buckets = (slice_ms / self.reach.window_ms) as f64;
+        let from = at - slices;
+        let n = slices as usize;
+        let hours: Vec<usize> = (from..at).map(|index| hour_of_week(index, slice_ms)).collect();
+        let (mut counts, mut squares, mut peaks) = (vec![0.0; n], vec![0.0; n], vec![0; n]);
+        for slice in &self.tracks[subject].slices {
+            if (from..at).contains(&slice.index) {
+                counts[(slice.index - from) as usize] = f64::from(slice.count);
+                squares[(slice.index - from) as usize] = slice.squares as f64;
+                peaks[(slice.index - from) as usize] = slice.peak;
+            }
+        }
+        let raw = counts.clone();
+        winsorise(&mut counts, &hours);
+
+        let alone = pool.subjects <= 1;
+        let total: f64 = counts.iter().sum();
+        let prior_weight = pool.shape / pool.mean;
+        let mean = (total + pool.shape) / (n as f64 + prior_weight);
+        let mut season = pool.season.clone();
+        if !alone && total > 0.0 {
+            correct_season(&mut season, &counts, &hours);
+        }
+
+        let growth = growth(&counts, &hours, &season);
+        let mean_age = HALF_LIFE_MS / slice_ms as f64 / std::f64::consts::LN_2;
+        let ahead = (growth * mean_age).exp();
+
+        // The recent level, slice by slice; `levels[i]` is what was known before slice `i`.
+        let decay = 0.5f64.powf(slice_ms as f64 / HALF_LIFE_MS);
+        let day = 0.5f64.powf(slice_ms as f64 / (0.5 * 86_400_000.0));
+        let exposure: f64 = hours.iter().map(|&hour| season[hour].0).sum();
+        let anchor = (total + pool.shape) / (exposure + prior_weight);
+        let (mut items, mut exposed, mut clipped) = (0.0, 0.0, 0.0);
+        let mut levels = vec![0.0; n];
+        let lag = (self.reach.rise() as usize / 2).max(1);
+        let grown = (growth * lag as f64).exp();
+        let (mut variation, mut slice_variation) = (Moments::default(), Moments::default());
+        let clip_variation = pool.variation.max(0.1);
+        for index in 0..n {
+            let level = (items + LEVEL_PRIOR) / (exposed + LEVEL_PRIOR / anchor) * ahead;
+            levels[index] = level;
+            let factor = season[hours[index]].0;
+            let expected = level * factor;
+            let spread = (expected + clip_variation * expected * expected).sqrt();
+            let cap = expected + (3.5 * spread + 2.0) / (1.0 - clipped);
+            let count = raw[index].min(cap);
+            clipped = day * clipped + if raw[index] > cap { (1.0 - day) * 0.999 } else { 0.0 };
+            items = decay * items + count;
+            exposed = decay * exposed + factor;
+            let share = if raw[index] > count { count / raw[index] } else { 1.0 };
+            variation.add(buckets, expected / buckets, count, squares[index] * share * share, pool.variation);
+            let lagged = levels[index.saturating_sub(lag)] * grown * factor;
+            slice_variation.add(1.0, lagged, count, count * count, pool.variation);
+        }
+        let level = (items + LEVEL_PRIOR) / (exposed + LEVEL_PRIOR / anchor) * ahead;
+        let variation = variation.shrunk_to(pool.variation);
+        let slice_variation = slice_variation.shrunk_to(pool.variation);
+        // Precision of the recent level, on top of that of all history, which it may have left by a factor of 1.5 or so.
+        let recent = exposed / (1.0 / level + slice_variation);
+        let level_variation = 1.0 / (recent + 1.0 / (0.25 + 1.0 / (total + pool.shape)));
+
+        let (mut windows, mut rises, mut cusum, mut highest, mut lasted) =
+            (Peaks::default(), Peaks::default(), 0.0f64, f64::NEG_INFINITY, 0);
+        let per_month = MONTH_MS / slice_ms as f64;
+        for index in 0..n {
+            let (factor, uncertain) = season[hours[index]];
+            let expected = levels[index] * factor;
+            let spread = (1.0 + variation) * (1.0 + level_variation) * (1.0 + uncertain) - 1.0;
+            let bucket = NegativeBinomial { mean: expected / buckets, shape: 1.0 / spread };
+            let peak = f64::from(peaks[index]);
+            if peak > bucket.mean + (bucket.mean + spread * bucket.mean * bucket.mean).sqrt() {
+                windows.add(bucket.mid_p(u64::from(peaks[index])) * buckets * per_month);
+            }
+            let lagged = levels[index.saturating_sub(lag)] * grown * factor;
+            let spread = (1.0 + slice_variation) * (1.0 + uncertain) - 1.0;
+            let ratio = rise_ratio(lagged, spread, level_variation);
+            let slice = NegativeBinomial { mean: lagged, shape: 1.0 / spread };
+            cusum = (cusum + step(&slice, raw[index], ratio)).max(0.0);
+            if cusum > 0.0 {
+                highest = highest.max(cusum - drift(&slice, ratio).ln());
+                lasted += 1;
+            }
+            if cusum == 0.0 || lasted > self.reach.rise() {
+                if lasted > 0 {
+                    rises.add(per_month * (-highest).exp());
+                }
+                (cusum, highest, lasted) = (0.0, f64::NEG_INFINITY, 0);
+            }
+        }
+        let history_ms = slices * slice_ms;
+        let own = n as f64 * mean >= pool.shape.max(1.0) && n as f64 >= prior_weight;
+        Fit {
+            level,
+            level_variation,
+            growth,
+            season,
+            variation,
+            slice_variation,
+            prior: if own { Prior::Own } else { Prior::Pooled },
+            tail: windows.tail(history_ms),
+            rise_tail: rises.tail(history_ms),
+        }
+    }
+
+    fn pool(&self, kind: SubjectKind, at: i64, slices: i64) -> Pool {
+        let slice_ms = self.reach.slice_ms();
+        let buckets = slice_ms as u64 / self.reach.window_ms as u64;
+        let (from, n) = (at - slices, slices as usize);
+        let hours: Vec<usize> = (from..at).map(|index| hour_of_week(index, slice_ms)).collect();
+        let mut totals = vec![0u64; n];
+        let (mut subjects, mut items, mut squared) = (0u64, 0u64, 0u128);
+        // Pairs of items in one slice: in different buckets and in the same one. Integers: their order does not matter.
+        let (mut apart, mut together) = (0u128, 0u128);
+        for (_, track) in self.tracks.iter().filter(|(subject, _)| subject.kind() == kind) {
+            let (mut own, mut present) = (0u64, false);
+            for slice in track.slices.iter().filter(|slice| (from..at).contains(&slice.index)) {
+                let count = u64::from(slice.count);
+                present = true;
+                own += count;
+                totals[(slice.index - from) as usize] += count;
+                apart += u128::from(count * count - slice.squares);
+                together += u128::from((buckets - 1) * (slice.squares - count));
+            }
+            subjects += u64::from(present);
+            items += own;
+            squared += u128::from(own * own);
+        }
+        let (items, among) = (items as f64, subjects.max(1) as f64);
+        let mean = (items + 0.5) / (among * n as f64);
+        // Between subjects: Σ N(N − 1) · M / (Σ N)² − 1 is the squared coefficient of variation of the rates; 2 where few
+        // subjects tell.
+        let between = if items > 1.0 { ((squared as f64 - items) * among / (items * items) - 1.0).max(0.0) } else { 0.0 };
+        let between = (among * between + 8.0) / (among + 4.0);
+        // Within slices: pairs in the same bucket against pairs in different ones, 1 + 1/shape to 1 (factorial moments).
+        let weight = 50.0;
+        let variation = (together as f64 + weight * (1.0 + 1.0 / self.dispersion)) / (apart as f64 + weight) - 1.0;
+        let mut counts: Vec<f64> = totals.iter().map(|&count| count as f64).collect();
+        winsorise(&mut counts, &hours);
+        let mut season = vec![(1.0, 0.0); HOURS];
+        kind_season(&mut season, &counts, &hours);
+        Pool { subjects: subjects as usize, mean, shape: 1.0 / between.max(0.2), variation: variation.max(0.01), season }
+    }
+}
+
+/// Squared coefficient of variation of a rate by moments, each count weighted by what it tells about it.
+#[derive(Default)]
+struct Moments {
+    sum: f64,
+    weight: f64,
+}
+
+impl Moments {
+    /// `n` counts of mean `mean` that sum to `sum` and whose squares sum to `squares`: E[(x − μ)² − x] = μ² / shape.
+    fn add(&mut self, n: f64, mean: f64, sum: f64, squares: f64, guess: f64) {
+        let excess = squares - 2.0 * mean * sum + n * mean * mean - sum;
+        let precision = 1.0 / (2.0 * (1.0 + guess * mean).powi(2));
+        self.sum += excess * precision;
+        self.weight += n * mean * mean * precision;
+    }
+
+    fn shrunk_to(&self, prior: f64) -> f64 {
+        let weight = 2.0 / (prior * prior).max(0.01);
+        ((self.sum + weight * prior) / (self.weight + weight)).max(0.2 * prior).max(0.005)
+    }
+}
+
+/// Cuts what is more than twice the third largest count of its hour of the day (of all, within the first days): a spike of
+/// the past must not become part of what is usual.
+fn winsorise(counts: &mut [f64], hours: &[usize]) {
+    let mut largest = [[0.0f64; 3]; 24];
+    let mut overall = [0.0f64; 3];
+    let insert = |list: &mut [f64; 3], value: f64| {
+        if value > list[2] {
+            list[2] = value;
+            if list[2] > list[1] {
+                list.swap(1, 2);
+            }
+            if list[1] > list[0] {
+                list.swap(0, 1);
+            }
+        }
+    };
+    for (&count, &hour) in counts.iter().zip(hours) {
+        insert(&mut largest[hour % 24], count);
+        insert(&mut overall, count);
+    }
+    let days = counts.len() / 24;
+    for (count, &hour) in counts.iter_mut().zip(hours) {
+        let third = if days >= 7 { largest[hour % 24][2] } else { overall[days.min(2)] };
+        *count = count.min(2.0 * third + 3.0);
+    }
+}
+
+/// Mean count of the week that a slice lies in, counted back from the end: a trend must not look like a season.
+fn week_means(counts: &[f64], hours: &[usize], season: &[(f64, f64)]) -> Vec<f64> {
+    let n = counts.len();
+    let mut means = vec![0.0; n];
+    let mut end = n;
+    while end > 0 {
+        // A rest of less than half a week goes with the week after it.
+        let start = if end < HOURS + HOURS / 2 { 0 } else { end - HOURS };
+        let items: f64 = counts[start..end].iter().sum();
+        let exposure: f64 = hours[start..end].iter().map(|&hour| season[hour].0).sum();
+        means[start..end].fill(items / exposure);
+        end = start;
+    }
+    means
+}
+
+/// ln of the growth per slice from week to week, shrunk towards none: a tenth a week is much.
+fn growth(counts: &[f64], hours: &[usize], season: &[(f64, f64)]) -> f64 {
+    const USUAL_PER_WEEK: f64 = 0.1;
+    let n = counts.len();
+    let weeks = (n / HOURS).min(4);
+    if weeks < 2 {
+        return 0.0;
+    }
+    // Least squares over the logarithms of the weeks' levels.
+    let (mut slope, mut norm, mut noise) = (0.0, 0.0, 0.0);
+    for week in 0..weeks {
+        let range = n - (week + 1) * HOURS..n - week * HOURS;
+        let items: f64 = counts[range.clone()].iter().sum::<f64>() + 0.5;
+        let exposure: f64 = hours[range].iter().map(|&hour| season[hour].0).sum();
+        let place = (weeks - 1) as f64 / 2.0 - week as f64;
+        slope += place * (items / exposure).ln();
+        norm += place * place;
+        // Weeks vary by more than their counts do.
+        noise += place * place * (1.0 / items + 0.002);
+    }
+    let (slope, noise) = (slope / norm, noise / (norm * norm));
+    let prior = USUAL_PER_WEEK * USUAL_PER_WEEK;
+    slope * prior / (prior + noise) / HOURS as f64
+}
+
+/// Credibility-weighted factors (Bühlmann and Straub 1970, *Glaubwürdigkeit für Schadensätze*) of `cells` groups of hours,
+/// on top of `season`.
+fn factors(
+    season: &[(f64, f64)],
+    counts: &[f64],
+    hours: &[usize],
+    means: &[f64],
+    cells: usize,
+    cell: impl Fn(usize) -> usize,
+    prior: f64,
+    variation: f64,
+) -> Vec<(f64, f64)> {
+    let (mut items, mut expected, mut slices) = (vec![0.0; cells], vec![0.0; cells], vec![0.0; cells]);
+    for ((&count, &hour), &mean) in counts.iter().zip(hours).zip(means) {
+        items[cell(hour)] += count;
+        expected[cell(hour)] += mean * season[hour].0;
+        slices[cell(hour)] += 1.0;
+    }
+    (0..cells)
+        .map(|cell| {
+            if expected[cell] <= 0.0 {
+                return (1.0, prior);
+            }
+            let precision = slices[cell] / (slices[cell] / expected[cell] + variation);
+            ((precision * items[cell] / expected[cell] + prior) / (precision + prior), precision + prior)
+        })
+        .collect()
+}
+
+/// Squared coefficient of variation of the rate of a slice by moments, at least a little.
+fn variation_between(counts: &[f64], hours: &[usize], means: &[f64], season: &[(f64, f64)]) -> f64 {
+    let (mut excess, mut weight) = (0.0, 0.0);
+    for ((&count, &hour), &mean) in counts.iter().zip(hours).zip(means) {
+        let expected = mean * season[hour].0;
+        excess += (count - expected).powi(2) - count;
+        weight += expected * expected;
+    }
+    if weight > 0.0 { (excess / weight).max(0.02) } else { 1.0 }
+}
+
+fn kind_season(season: &mut [(f64, f64)], counts: &[f64], hours: &[usize]) {
+    refine(season, counts, hours, FLAT_PRIOR, KIND_WEEK_PRIOR);
+}
+
+/// What a subject's own past says about its season, beyond that of its kind.
+fn correct_season(season: &mut [(f64, f64)], counts: &[f64], hours: &[usize]) {
+    refine(season, counts, hours, OWN_DAY_PRIOR, OWN_WEEK_PRIOR);
+}
+
+/// Corrects `season` by hour of the day, then by hour of the week.
+fn refine(season: &mut [(f64, f64)], counts: &[f64], hours: &[usize], day_prior: f64, week_prior: f64) {
+    let means = week_means(counts, hours, season);
+    let variation = variation_between(counts, hours, &means, season);
+    let day = factors(season, counts, hours, &means, DAY_CELLS, day_cell, day_prior, variation);
+    for (hour, entry) in season.iter_mut().enumerate() {
+        let (factor, precision) = day[day_cell(hour)];
+        *entry = (entry.0 * factor, entry.1 + 1.0 / precision);
+    }
+    let means = week_means(counts, hours, season);
+    let variation = variation_between(counts, hours, &means, season);
+    let week = factors(season, counts, hours, &means, HOURS, |hour| hour, week_prior, variation);
+    for (entry, (factor, _)) in season.iter_mut().zip(week) {
+        entry.0 *= factor;
     }
 }

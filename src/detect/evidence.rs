@@ -1,11 +1,13 @@
-//! The headlines behind an alert: per subject and pane the most negative ones, each story once. Memory is bounded by
-//! panes × headlines.
+//! The headlines behind an alert: the most negative stories, each once, from distinct sources before a source's second.
+//! Memory is bounded by panes × headlines.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 
 use crate::news::{EventTime, ItemObservation, Score, Subject};
+use crate::novelty::{Novelty, Sketch, Spread};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EvidenceItem {
@@ -15,27 +17,61 @@ pub struct EvidenceItem {
     pub url: Option<String>,
     pub published_at: EventTime,
     pub score: Score,
+    /// When the story came first, within `novelty.horizon`.
+    pub first_seen: EventTime,
+    /// Further negative items that tell the story.
+    pub copies: u64,
+    /// Distinct sources that tell it.
+    pub sources: usize,
 }
 
-impl EvidenceItem {
-    /// Most negative first; then the earliest; then by id, so that the order is the same everywhere.
-    fn rank(&self) -> (Score, EventTime, &str) {
-        (self.score, self.published_at, &self.id)
-    }
+/// An item that may become evidence.
+#[derive(Debug, Clone)]
+struct Candidate {
+    /// Hash of the letters and digits of the title: equal headlines share it.
+    headline: u64,
+    item: EvidenceItem,
+}
 
-    /// Letters and digits of the title in lower case: copies of a story share it.
-    fn story(&self) -> String {
-        match &self.title {
-            Some(title) => title.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect(),
-            None => self.id.clone(),
+/// Most negative first; then the earliest; then by id, so that the order is the same everywhere.
+type Rank<'a> = (Score, EventTime, &'a str);
+
+impl Candidate {
+    fn new(item: &ItemObservation) -> Self {
+        let mut hasher = DefaultHasher::new();
+        match &item.title {
+            Some(title) => title.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).for_each(|c| c.hash(&mut hasher)),
+            None => item.id.hash(&mut hasher),
+        }
+        let at = EventTime(item.event_time_ms);
+        Self {
+            headline: hasher.finish(),
+            item: EvidenceItem {
+                id: item.id.clone(),
+                title: item.title.clone(),
+                source: item.source.clone(),
+                url: item.url.clone(),
+                published_at: at,
+                score: item.score,
+                first_seen: at,
+                copies: 0,
+                sources: 1,
+            },
         }
     }
+
+    fn rank(&self) -> Rank<'_> {
+        (self.item.score, self.item.published_at, &self.item.id)
+    }
 }
+
+/// Candidates kept in a pane for each headline of an alert: copies and a source's second headlines give way.
+const CANDIDATES: usize = 4;
 
 pub struct Evidence {
     pane_ms: i64,
     keep: usize,
-    panes: HashMap<Subject, BTreeMap<EventTime, Vec<EvidenceItem>>>,
+    panes: HashMap<Subject, BTreeMap<EventTime, Vec<Candidate>>>,
 }
 
 impl Evidence {
@@ -48,30 +84,41 @@ impl Evidence {
         if item.score >= Score(0) || self.keep == 0 {
             return;
         }
+        if !self.panes.contains_key(&item.subject) {
+            self.panes.insert(item.subject.clone(), BTreeMap::new());
+        }
         let at = EventTime(item.event_time_ms);
-        let pane = self.panes.entry(item.subject.clone()).or_default().entry(at.floor(self.pane_ms)).or_default();
-        insert(
-            pane,
-            EvidenceItem {
-                id: item.id.clone(),
-                title: item.title.clone(),
-                source: item.source.clone(),
-                url: item.url.clone(),
-                published_at: at,
-                score: item.score,
-            },
-            self.keep,
-        );
+        let panes = self.panes.get_mut(&item.subject).expect("inserted just now");
+        insert(panes.entry(at.floor(self.pane_ms)).or_default(), item, self.keep * CANDIDATES);
     }
 
-    /// The most negative stories of a subject in `[start, end)`.
-    pub fn top(&self, subject: &Subject, start: EventTime, end: EventTime) -> Vec<EvidenceItem> {
-        let mut best = Vec::new();
+    /// The most negative stories of a subject in `[start, end)`, and how far each has come.
+    pub fn top(&self, subject: &Subject, start: EventTime, end: EventTime, novelty: Option<&Novelty>) -> Vec<EvidenceItem> {
         let panes = self.panes.get(subject).into_iter().flat_map(|panes| panes.range(start..end));
-        for item in panes.flat_map(|(_, items)| items) {
-            insert(&mut best, item.clone(), self.keep);
+        let mut candidates: Vec<&Candidate> = panes.flat_map(|(_, candidates)| candidates).collect();
+        candidates.sort_unstable_by(|one, other| one.rank().cmp(&other.rank()));
+        candidates.truncate(self.keep * CANDIDATES * CANDIDATES);
+        let mut stories: Vec<Story> = Vec::new();
+        for candidate in candidates {
+            let sketch = candidate.item.title.as_deref().and_then(Sketch::of);
+            let spread = sketch.as_ref().and_then(|sketch| novelty?.spread(subject, sketch));
+            let story = Story { candidate, sketch, spread };
+            if !stories.iter().any(|told| told.is(&story, novelty)) {
+                stories.push(story);
+            }
         }
-        best
+        // What is new in the window before what is old, and every source before the second headline of one.
+        let is_new = |story: &Story| story.spread.is_none_or(|spread| spread.first_seen >= start);
+        let mut sources = BTreeSet::new();
+        let mut turn: Vec<(bool, bool, usize)> = Vec::with_capacity(stories.len());
+        for (place, story) in stories.iter().enumerate() {
+            let new = is_new(story);
+            turn.push((!new, !(new && sources.insert(story.candidate.item.source.as_deref())), place));
+        }
+        turn.sort_unstable();
+        turn.truncate(self.keep);
+        turn.sort_unstable_by_key(|&(_, _, place)| place);
+        turn.into_iter().map(|(_, _, place)| stories[place].item()).collect()
     }
 
     /// Drops panes that start before `start`.
@@ -85,46 +132,94 @@ impl Evidence {
     }
 }
 
-/// Keeps `list` sorted, each story once, at most `keep` long.
-fn insert(list: &mut Vec<EvidenceItem>, item: EvidenceItem, keep: usize) {
-    let story = item.story();
-    if let Some(index) = list.iter().position(|other| other.story() == story) {
-        if list[index].rank() <= item.rank() {
+/// A candidate, and what is known of its story.
+struct Story<'a> {
+    candidate: &'a Candidate,
+    sketch: Option<Sketch>,
+    spread: Option<Spread>,
+}
+
+impl Story<'_> {
+    fn is(&self, other: &Self, novelty: Option<&Novelty>) -> bool {
+        let alike = match (novelty, &self.sketch, &other.sketch) {
+            (Some(novelty), Some(one), Some(other)) => novelty.same_story(one, other),
+            _ => false,
+        };
+        alike || self.candidate.headline == other.candidate.headline
+    }
+
+    fn item(&self) -> EvidenceItem {
+        let item = self.candidate.item.clone();
+        match self.spread {
+            Some(Spread { first_seen, copies, sources }) => EvidenceItem { first_seen, copies, sources, ..item },
+            None => item,
+        }
+    }
+}
+
+/// Keeps `list` sorted, each headline once, at most `keep` long.
+fn insert(list: &mut Vec<Candidate>, item: &ItemObservation, keep: usize) {
+    let rank = (item.score, EventTime(item.event_time_ms), item.id.as_str());
+    if list.len() >= keep && list.last().is_some_and(|last| last.rank() <= rank) {
+        return;
+    }
+    let candidate = Candidate::new(item);
+    if let Some(index) = list.iter().position(|other| other.headline == candidate.headline) {
+        if list[index].rank() <= rank {
             return;
         }
         list.remove(index);
     }
-    let place = list.partition_point(|other| other.rank() < item.rank());
-    list.insert(place, item);
+    let place = list.partition_point(|other| other.rank() < rank);
+    list.insert(place, candidate);
     list.truncate(keep);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
     use crate::news::Sentiment;
     use crate::window::panes::tests::item;
 
-    fn negative(id: &str, title: &str, at: i64, score: f64) -> ItemObservation {
+    fn negative(id: &str, title: &str, source: &str, at: i64, score: f64) -> ItemObservation {
         let mut item = item("market", id, at, Sentiment::Negative);
         item.title = Some(title.into());
+        item.source = Some(source.into());
         item.score = Score::from_f64(score);
         item
+    }
+
+    fn top(items: &[ItemObservation], order: impl Iterator<Item = usize>, keep: usize) -> Vec<String> {
+        let novelty = Novelty::new(Config::default().novelty);
+        let mut evidence = Evidence::new(1000, keep);
+        order.for_each(|index| evidence.consider(&items[index]));
+        evidence.top(&Subject::market(), EventTime(0), EventTime(5000), Some(&novelty)).into_iter().map(|item| item.id).collect()
     }
 
     #[test]
     fn each_story_once_and_the_most_negative_first() {
         let items = [
-            negative("a", "Bank fails", 10, -0.5),
-            negative("b", "BANK FAILS!", 20, -0.9),
-            negative("c", "Shares fall", 1500, -0.7),
-            negative("d", "Old news", 99_000, -1.0),
+            negative("a", "Bank fails", "a.example", 10, -0.5),
+            negative("b", "BANK FAILS!", "b.example", 20, -0.9),
+            negative("c", "Shares fall", "c.example", 1500, -0.7),
+            negative("d", "Old news", "d.example", 99_000, -1.0),
+            negative("e", "Lender halts withdrawals as savers queue", "e.example", 40, -0.95),
+            negative("f", "Lender halts withdrawals as savers queue up - Meridian Wire", "f.example", 50, -0.94),
         ];
-        for order in [[0, 1, 2, 3], [3, 2, 1, 0]] {
-            let mut evidence = Evidence::new(1000, 2);
-            order.iter().for_each(|&index| evidence.consider(&items[index]));
-            let top = evidence.top(&Subject::market(), EventTime(0), EventTime(5000));
-            assert_eq!(top.iter().map(|item| item.id.as_str()).collect::<Vec<_>>(), ["b", "c"]);
-        }
+        assert_eq!(top(&items, 0..6, 3), ["e", "b", "c"]);
+        assert_eq!(top(&items, (0..6).rev(), 3), ["e", "b", "c"]);
+    }
+
+    #[test]
+    fn other_sources_come_before_a_second_headline_of_one() {
+        let items = [
+            negative("a", "Bank fails", "loud.example", 10, -0.9),
+            negative("b", "Savers queue for cash", "loud.example", 20, -0.8),
+            negative("c", "Regulator steps in", "calm.example", 30, -0.3),
+            negative("d", "Bonds slump on contagion fears", "loud.example", 40, -0.7),
+        ];
+        assert_eq!(top(&items, 0..4, 2), ["a", "c"]);
+        assert_eq!(top(&items, 0..4, 3), ["a", "b", "c"], "in order of their scores");
     }
 }

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::baseline::{Usual, tail_probability};
+use super::interval::{self, Interval};
 use super::life::Transition;
+use super::surge::{Prior, Surge, Usual};
 use crate::config::{Condition, RuleConfig};
 use crate::news::EventTime;
 use crate::window::WindowCounts;
@@ -29,33 +30,62 @@ impl Severity {
 /// What a rule makes of a window.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Judgement {
-    /// p-value, negative share or mean score; `None` where the rule cannot judge yet (a young baseline).
+    /// False alarms per month, negative share, mean score or difference of shares; `None` where the rule cannot judge yet
+    /// (a young baseline, no other news to compare with).
     pub value: Option<f64>,
+    /// Around the value, where it is one that a few items can bring about by chance.
+    pub interval: Option<Interval>,
     /// The severity reached, if any.
     pub severity: Option<Severity>,
     /// Still at or beyond `resolve`: an open alert stays open.
     pub holds: bool,
-    pub usual: Option<Usual>,
+    /// Of a surge: what was usual, how this compares.
+    pub surge: Option<(Usual, Surge)>,
+    /// The rest of the market, for a relative rule.
+    pub rest: Option<WindowCounts>,
 }
 
-/// Judges one window. `sources` is asked only where everything else speaks for an alert.
+/// Judges one window that is not empty. A share, a level or a difference fires when its interval lies beyond the threshold,
+/// so that a few items are not enough, and stays open while the value itself is at or beyond `resolve`: a thin window is
+/// no reason to calm down. `sources` is asked only where everything else speaks for an alert.
 pub fn judge(
     rule: &RuleConfig,
     counts: &WindowCounts,
     usual: Option<Usual>,
-    dispersion: f64,
+    rest: Option<WindowCounts>,
     sources: impl FnOnce() -> usize,
 ) -> Judgement {
-    let (value, judged) = match rule.condition {
-        Condition::Surge => (usual.map(|usual| tail_probability(counts.negative, &usual, dispersion)), counts.negative),
-        Condition::Share => (Some(counts.negative_share()), counts.count),
-        Condition::Level => (Some(counts.mean_score()), counts.count),
+    let surge = usual.map(|usual| (usual, usual.judge(counts.novel_negative, rule.window.ms(), rule.hop.ms())));
+    let z = || interval::quantile(rule.confidence);
+    let share = |counts: &WindowCounts| interval::share(counts.negative, counts.count, z());
+    let interval = match rule.condition {
+        Condition::Surge => None,
+        Condition::Share => Some(share(counts)),
+        Condition::Level => Some(interval::mean(counts, z())),
+        Condition::Relative => rest.filter(|rest| rest.count > 0).map(|rest| interval::difference(share(counts), share(&rest))),
     };
-    let reached = |threshold: f64| value.is_some_and(|value| rule.condition.reached(value, threshold));
-    let enough = judged >= rule.min_count;
-    let speaks = enough && reached(rule.warning) && (rule.min_sources <= 1 || sources() >= rule.min_sources);
-    let severity = speaks.then(|| if reached(rule.critical) { Severity::Critical } else { Severity::Warning });
-    Judgement { value, severity, holds: severity.is_some() || reached(rule.resolve), usual }
+    let (value, speaking) = match rule.condition {
+        Condition::Surge => {
+            let value = surge.map(|(_, surge)| surge.false_alarms_per_month());
+            (value, surge.map(|(usual, surge)| speaking(rule, counts.novel_negative, &usual, &surge)))
+        }
+        condition => {
+            let sure = interval.map(|interval| if condition == Condition::Level { interval.upper } else { interval.lower });
+            (interval.map(|interval| interval.estimate), sure.filter(|_| counts.count >= rule.min_count))
+        }
+    };
+    let limits = rule.thresholds();
+    let reached = |value: Option<f64>, limit: f64| value.is_some_and(|value| rule.condition.reached(value, limit));
+    let speaks = reached(speaking, limits.warning) && (rule.min_sources <= 1 || sources() >= rule.min_sources);
+    let severity = speaks.then(|| if reached(speaking, limits.critical) { Severity::Critical } else { Severity::Warning });
+    Judgement { value, interval, severity, holds: severity.is_some() || reached(value, limits.resolve), surge, rest }
+}
+
+/// False alarms per month by the tests that have `min_count` negative items to go by. A rise speaks only while it goes on.
+fn speaking(rule: &RuleConfig, negative: u64, usual: &Usual, surge: &Surge) -> f64 {
+    let rising = usual.rise.is_some_and(|rise| rise.negative >= rule.min_count) && negative as f64 > usual.expected;
+    let window = if negative >= rule.min_count { surge.window } else { f64::INFINITY };
+    if rising { window.min(surge.rise) } else { window }
 }
 
 impl Judgement {
@@ -64,27 +94,69 @@ impl Judgement {
         let window = rule.window.in_words();
         let clock = end.clock();
         let items = format!("{} of {} items about {name} in the {window} to {clock} UTC were negative", counts.negative, counts.count);
-        let fact = match (rule.condition, self.usual, self.value) {
-            (Condition::Surge, Some(usual), Some(p)) => {
-                let expected = match usual.expected {
-                    few if few < 0.1 => format!("{few:.3}"),
-                    few if few < 1.0 => format!("{few:.2}"),
-                    more => format!("{more:.1}"),
+        let fact = match (rule.condition, self.surge, self.value) {
+            (Condition::Surge, Some((usual, surge)), _) => {
+                let novel = match counts.novel_negative {
+                    novel if novel < counts.negative => format!(", {novel} of them new"),
+                    _ => String::new(),
                 };
-                let p = if p < 0.001 { format!("{p:.1e}") } else { format!("{p:.2}") };
-                format!("{items}; {expected} were expected (p = {p})")
+                let fact = match usual.rise {
+                    Some(rise) if surge.rise < surge.window => format!(
+                        "negative items about {name} have been rising since {} UTC: {} where {} were expected",
+                        rise.since.clock(),
+                        rise.negative,
+                        few(rise.expected)
+                    ),
+                    _ => format!("{items}{novel}; {} were expected", few(usual.expected)),
+                };
+                let young = match usual.prior {
+                    Prior::Own => "",
+                    Prior::Pooled => ", going by its kind, for it is new here",
+                };
+                format!("{fact}{young} (by chance {})", how_often(surge.false_alarms_per_month()))
+            }
+            (Condition::Relative, _, Some(_)) => {
+                let rest = self.rest.unwrap_or_default();
+                let (share, others) = (counts.negative_share() * 100.0, rest.negative_share() * 100.0);
+                format!("{items} ({share:.0}%), against {} of {} in the rest of the market ({others:.0}%)", rest.negative, rest.count)
             }
             (Condition::Level, _, Some(mean)) => format!("{items}; the mean score was {mean:.2}"),
             (_, _, Some(share)) => format!("{items} ({:.0}%)", share * 100.0),
             (_, _, None) => items,
         };
         match transition {
-            Transition::Firing => format!("{fact}."),
+            Transition::Firing => format!("{}.", capital(&fact)),
             Transition::Escalated => format!("Now critical: {fact}."),
             Transition::Resolved if rule.condition == Condition::Surge => format!("No longer unusual: {fact}."),
             Transition::Resolved => format!("Calm again: {fact}."),
         }
     }
+}
+
+/// An expected number, with two digits that tell something.
+fn few(expected: f64) -> String {
+    match expected {
+        few if few < 0.1 => format!("{few:.3}"),
+        few if few < 1.0 => format!("{few:.2}"),
+        more => format!("{more:.1}"),
+    }
+}
+
+/// `once in 3 months`, from a frequency per month of 30 days.
+fn how_often(per_month: f64) -> String {
+    let days = 30.0 / per_month;
+    match days {
+        days if days < 1.0 => "more than once a day".into(),
+        days if days < 60.0 => format!("once in {days:.0} days"),
+        days if days < 730.0 => format!("once in {:.0} months", days / 30.0),
+        days if days < 365_000.0 => format!("once in {:.0} years", days / 365.0),
+        _ => "less than once in 1,000 years".into(),
+    }
+}
+
+fn capital(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -93,41 +165,111 @@ mod tests {
     use crate::config::Config;
     use crate::news::Score;
 
+    use crate::detect::surge::{Rise, Tail};
+
+    fn usual(expected: f64, rise: Option<Rise>) -> Usual {
+        Usual { expected, shape: 4.0, prior: Prior::Own, history_ms: 1, tail: Tail::EXACT, rise }
+    }
+
     fn rule(name: &str) -> RuleConfig {
         Config::default().rules[name].clone()
     }
 
     fn counts(negative: u64, neutral: u64) -> WindowCounts {
-        WindowCounts { count: negative + neutral, negative, neutral, positive: 0, score_sum: Score(-(negative as i64) * 800_000) }
+        let score_sum = Score(-(negative as i64) * 800_000);
+        let score_square_sum = Score(negative as i64 * 640_000);
+        WindowCounts { count: negative + neutral, negative, neutral, positive: 0, score_sum, score_square_sum, novel_negative: negative }
     }
 
     #[test]
     fn too_few_items_are_not_judged() {
-        assert_eq!(judge(&rule("share-topic"), &counts(19, 0), None, 4.0, || 9).severity, None);
-        assert_eq!(judge(&rule("share-topic"), &counts(20, 0), None, 4.0, || 9).severity, Some(Severity::Critical));
+        assert_eq!(judge(&rule("share-topic"), &counts(19, 0), None, None, || 9).severity, None);
+        assert_eq!(judge(&rule("share-topic"), &counts(20, 0), None, None, || 9).severity, Some(Severity::Critical));
     }
 
     #[test]
     fn one_source_alone_is_not_enough_where_two_are_asked_for() {
         let rule = RuleConfig { min_sources: 2, ..rule("share-topic") };
-        assert_eq!(judge(&rule, &counts(20, 0), None, 4.0, || 1).severity, None);
-        assert_eq!(judge(&rule, &counts(20, 0), None, 4.0, || 2).severity, Some(Severity::Critical));
+        assert_eq!(judge(&rule, &counts(20, 0), None, None, || 1).severity, None);
+        assert_eq!(judge(&rule, &counts(20, 0), None, None, || 2).severity, Some(Severity::Critical));
+    }
+
+    #[test]
+    fn a_relative_rule_judges_the_difference_to_the_rest_of_the_market() {
+        let text = "[rules.r]\ngroup_by='topic'\ncondition='relative'\nmin_count=5\nwarning=0.15\ncritical=0.6\nresolve=0.1";
+        let rule = Config::from_toml(text, &[], None).unwrap().rules["r"].clone();
+        let market = counts(220, 880);
+        let judged = |negative: u64, neutral: u64| {
+            judge(&rule, &counts(negative, neutral), None, Some(market.without(&counts(negative, neutral))), || 9)
+        };
+        let judgement = judged(20, 20);
+        assert_eq!(judgement.severity, Some(Severity::Warning));
+        assert_eq!(judgement.rest.unwrap().count, 1060);
+        assert!((judgement.value.unwrap() - (0.5 - 200.0 / 1060.0)).abs() < 1e-12);
+        assert_eq!(judged(3, 3).severity, None, "half of few is no difference");
+        assert!(judged(3, 3).holds, "but an open alert stays open");
+        assert_eq!(judged(38, 2).severity, Some(Severity::Critical));
+        assert_eq!(
+            judge(&rule, &counts(5, 0), None, Some(counts(5, 0).without(&counts(5, 0))), || 9).value,
+            None,
+            "nothing to compare with"
+        );
+        let why = judgement.why(&rule, &counts(20, 20), "Macro", EventTime(60_000_000), Transition::Firing);
+        assert!(why.ends_with("were negative (50%), against 200 of 1060 in the rest of the market (19%)."), "{why}");
     }
 
     #[test]
     fn level_judges_the_mean_score() {
-        let judgement = judge(&rule("level-market"), &counts(30, 20), None, 4.0, || 9);
+        let judgement = judge(&rule("level-market"), &counts(30, 20), None, None, || 9);
         assert_eq!((judgement.value, judgement.severity), (Some(-0.48), Some(Severity::Warning)));
     }
 
     #[test]
     fn the_reason_is_a_sentence_with_the_figures() {
-        let usual = Usual { expected: 1.7, history_ms: 1, shape: 9.0 };
-        let judgement = judge(&rule("surge-group"), &counts(31, 9), Some(usual), 4.0, || 9);
+        let usual = usual(1.7, None);
+        let judgement = judge(&rule("surge-group"), &counts(31, 9), Some(usual), None, || 9);
         let why = judgement.why(&rule("surge-group"), &counts(31, 9), "Regional banks", EventTime(60_000_000), Transition::Firing);
+        assert_eq!(
+            why,
+            "31 of 40 items about Regional banks in the 10 minutes to 16:40 UTC were negative; 1.7 were expected (by chance less than once in 1,000 years)."
+        );
+    }
+
+    #[test]
+    fn a_slow_rise_and_a_young_subject_are_called_so() {
+        let rise = Rise {
+            cusum: 12.0,
+            drift: 0.5,
+            since: EventTime(36_000_000),
+            negative: 40,
+            expected: 12.25,
+            step_ms: 3_600_000,
+            tail: Tail::EXACT,
+        };
+        let usual = Usual { prior: Prior::Pooled, ..usual(1.7, Some(rise)) };
+        let judgement = judge(&rule("surge-group"), &counts(3, 9), Some(usual), None, || 9);
+        assert_eq!(judgement.severity, Some(Severity::Critical));
+        let why = judgement.why(&rule("surge-group"), &counts(3, 9), "Regional banks", EventTime(60_000_000), Transition::Firing);
         assert!(
-            why.starts_with("31 of 40 items about Regional banks in the 10 minutes to 16:40 UTC were negative; 1.7 were expected (p = "),
+            why.starts_with(
+                "Negative items about Regional banks have been rising since 10:00 UTC: 40 where 12.2 were expected, going by its kind"
+            ),
             "{why}"
+        );
+        // It no longer rises, but it is not over either.
+        let judgement = judge(&rule("surge-group"), &counts(1, 9), Some(usual), None, || 9);
+        assert_eq!((judgement.severity, judgement.holds), (None, true));
+        // Few items make no rise, however improbable.
+        let usual = Usual { rise: Some(Rise { negative: 4, ..rise }), ..usual };
+        assert_eq!(judge(&rule("surge-group"), &counts(3, 9), Some(usual), None, || 9).severity, None);
+    }
+
+    #[test]
+    fn a_frequency_is_said_in_a_fitting_unit() {
+        let said = [100.0, 10.0, 0.1, 0.01, 1e-9].map(how_often);
+        assert_eq!(
+            said,
+            ["more than once a day", "once in 3 days", "once in 10 months", "once in 8 years", "less than once in 1,000 years"]
         );
     }
 }

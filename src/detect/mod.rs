@@ -1,12 +1,16 @@
 //! Rules over windows → alert transitions. Pure and deterministic: evaluated when the watermark passes a hop.
 //!
 //! [`mod@judge`] says how bad a window is, [`life`] turns a series of judgements into firing, escalated and resolved,
-//! [`baseline`] knows what is usual, [`evidence`] which headlines stand behind it.
+//! [`baseline`] knows what is usual, [`surge`] how often chance would bring more, [`interval`] how sure a share or a mean
+//! is, [`evidence`] which headlines stand behind it.
 
 pub mod baseline;
 pub mod evidence;
+pub mod interval;
 pub mod judge;
 pub mod life;
+pub mod surge;
+pub mod tally;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,11 +20,14 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Condition, Config, RuleConfig};
 use crate::enrich::Watchlist;
 use crate::news::{EventTime, SCHEMA_VERSION, Subject, SubjectKind};
-use crate::window::{History, PaneRecord, WindowCounts};
+use crate::novelty::Novelty;
+use crate::window::{History, MarketPanes, PaneRecord, WindowCounts};
 use baseline::Baseline;
 use evidence::{Evidence, EvidenceItem};
 use judge::{Judgement, judge};
-use life::{Life, Transition};
+use life::{Life, Transition, Waits};
+use surge::Prior;
+use tally::{RuleTally, Tallies};
 
 pub use judge::Severity;
 
@@ -44,9 +51,19 @@ pub struct AlertRecord {
     pub window: AlertWindow,
     pub baseline: Option<AlertBaseline>,
     pub p_value: Option<f64>,
+    /// How often chance alone would raise such an alarm, per subject and month of 30 days.
+    pub false_alarms_per_month: Option<f64>,
+    /// Around share, mean score or difference; `None` for a surge.
+    pub interval: Option<AlertInterval>,
+    /// What a relative rule compares with.
+    pub rest_of_market: Option<RestOfMarket>,
     pub threshold: Threshold,
+    /// All novel negative items are of one source, which may be an error or worse.
+    pub single_source: bool,
     pub why: String,
     pub evidence: Vec<EvidenceItem>,
+    /// Of an alert of the market: the subjects with most novel negative items.
+    pub members: Vec<Member>,
     pub config_version: String,
 }
 
@@ -62,13 +79,55 @@ pub struct AlertWindow {
     pub mean_score: Option<f64>,
     /// Distinct sources.
     pub sources: usize,
+    /// Negative items that repeat no story.
+    pub novel_negative: u64,
+    /// Distinct sources of these.
+    pub novel_sources: usize,
 }
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AlertInterval {
+    pub lower: f64,
+    pub estimate: f64,
+    pub upper: f64,
+    /// One-sided, for each bound by itself.
+    pub confidence: f64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RestOfMarket {
+    pub count: u64,
+    pub negative: u64,
+    pub negative_share: f64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Member {
+    pub subject: Subject,
+    pub subject_name: String,
+    pub novel_negative: u64,
+}
+
+/// Members named in an alert of the market.
+const MEMBERS: usize = 10;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AlertBaseline {
     /// Negative items expected in a window of this length.
     pub expected_negative: f64,
     pub history_hours: f64,
+    /// Whose past the expectation rests on most.
+    pub prior: Prior,
+    /// Set where a slow rise says more than the window.
+    pub rise: Option<AlertRise>,
+}
+
+/// A slow rise, from when the CUSUM was last 0 to the end of the window.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AlertRise {
+    pub since: EventTime,
+    pub negative: u64,
+    pub expected_negative: f64,
 }
 
 /// The threshold that was crossed.
@@ -78,37 +137,85 @@ pub struct Threshold {
     pub value: f64,
 }
 
+/// What windows are made of.
+#[derive(Clone, Copy)]
+pub struct Seen<'a> {
+    pub history: &'a History,
+    pub market: &'a MarketPanes,
+    pub novelty: Option<&'a Novelty>,
+}
+
+/// An open alert or one that waits, for page and metrics.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Standing {
+    /// Open alerts whose windows have been empty, and since when, by alert id.
+    pub silent: BTreeMap<String, EventTime>,
+    /// Alerts that would have fired by now, by what keeps them back.
+    pub waiting: BTreeMap<Waits, u64>,
+}
+
+/// Life by rule, then subject; only where there is something to remember.
+type Lives = BTreeMap<String, BTreeMap<Subject, Life>>;
+
 /// All rules over the subjects of one monitor partition.
 pub struct Detector {
     config: Arc<Config>,
     watchlist: Arc<Watchlist>,
     config_version: String,
-    baseline: Baseline,
+    /// By length of window in milliseconds: one for each that a surge rule has.
+    baselines: BTreeMap<i64, Baseline>,
+    /// All items in a window of `window.size`, for the buzz.
+    volume: Baseline,
     evidence: Evidence,
-    /// By rule, then subject; only where there is something to remember.
-    lives: BTreeMap<String, BTreeMap<Subject, Life>>,
+    lives: Lives,
+    /// Market-wide alerts: judged on every partition, published by the one that has the market's items.
+    market_lives: BTreeMap<String, Life>,
+    /// Rules as they stand for subjects with settings of their own.
+    overridden: BTreeMap<String, BTreeMap<Subject, RuleConfig>>,
+    tallies: Tallies,
 }
 
 fn rounded(value: f64) -> f64 {
     (value * 1e6).round() / 1e6
 }
 
+fn ends_at(rule: &RuleConfig, end: EventTime) -> bool {
+    end.0.rem_euclid(rule.hop.ms()) == 0
+}
+
 impl Detector {
     pub fn new(config: Arc<Config>, watchlist: Arc<Watchlist>) -> Self {
         let config_version = config.version();
-        let baseline = Baseline::new(config.detect.history.ms());
+        let surges = config.rules.values().filter(|rule| rule.condition == Condition::Surge).map(|rule| rule.window.ms());
+        let baselines = surges.map(|window_ms| (window_ms, Baseline::new(config.reach(window_ms), config.detect.dispersion))).collect();
+        let volume = Baseline::new(config.reach(config.window.size.ms()), config.detect.dispersion);
         let evidence = Evidence::new(config.window.pane.ms(), config.window.evidence);
-        Self { config, watchlist, config_version, baseline, evidence, lives: BTreeMap::new() }
+        let with_overrides = config.rules.iter().filter(|(_, rule)| !rule.overrides.is_empty());
+        let overridden = with_overrides.map(|(name, rule)| (name.clone(), rule.overridden())).collect();
+        let (lives, market_lives) = (BTreeMap::new(), BTreeMap::new());
+        let tallies = Tallies::default();
+        Self { config, watchlist, config_version, baselines, volume, evidence, lives, market_lives, overridden, tallies }
     }
 
     /// Start of what the baseline has seen; part of a checkpoint, because the panes alone do not tell how long it was quiet before them.
     pub fn since(&self) -> Option<EventTime> {
-        self.baseline.since()
+        self.volume.since()
     }
 
     /// As [`Detector::since`], read back.
     pub fn restore_since(&mut self, since: Option<EventTime>) {
-        self.baseline.restore_since(since);
+        self.baselines.values_mut().chain([&mut self.volume]).for_each(|baseline| baseline.restore_since(since));
+    }
+
+    /// Market-wide alerts as they stand; part of a checkpoint, because other partitions publish nothing of them.
+    pub fn market_lives(&self) -> &BTreeMap<String, Life> {
+        &self.market_lives
+    }
+
+    /// As [`Detector::market_lives`], read back.
+    pub fn restore_market_lives(&mut self, lives: &BTreeMap<String, Life>) {
+        let inhibits = |name: &str| self.config.rules.get(name).is_some_and(|rule| rule.inhibits);
+        self.market_lives = lives.iter().filter(|(name, _)| inhibits(name)).map(|(name, life)| (name.clone(), life.clone())).collect();
     }
 
     pub fn evidence_mut(&mut self) -> &mut Evidence {
@@ -117,57 +224,89 @@ impl Detector {
 
     /// Learns from closed panes; call before [`Detector::evaluate`] for the hop that they end at.
     pub fn learn(&mut self, records: &[PaneRecord]) {
-        for record in records {
-            self.baseline.push(record);
+        for baseline in self.baselines.values_mut() {
+            records.iter().for_each(|record| baseline.push(&record.subject, record.pane_start, record.novel_negative));
         }
+        records.iter().for_each(|record| self.volume.push(&record.subject, record.pane_start, record.count));
     }
 
-    /// Judges all rules whose hop ends at `end`; the transitions are in order of rule and subject.
-    pub fn evaluate(&mut self, end: EventTime, history: &History) -> Vec<AlertRecord> {
+    /// Items in the window of `window.size` that ends at `end`, as a multiple of what is usual for the subject at that hour
+    /// of the week; `None` before the past can tell.
+    pub fn buzz(&mut self, subject: &Subject, end: EventTime, counts: &WindowCounts) -> Option<f64> {
+        let expected = self.volume.expected(subject, end.plus(-self.config.window.size.ms()))?;
+        Some(rounded(counts.count as f64 / expected))
+    }
+
+    /// What became of the windows judged so far, by rule; a restart begins anew.
+    pub fn tallies(&self) -> &BTreeMap<String, RuleTally> {
+        self.tallies.get()
+    }
+
+    /// Judges all rules whose hop ends at `end`; the transitions are in order of rule and subject, those of market-wide
+    /// rules first. `owns_market`: transitions of these are this partition's to publish.
+    pub fn evaluate(&mut self, end: EventTime, seen: &Seen, owns_market: bool) -> Vec<AlertRecord> {
         let config = self.config.clone();
-        let mut records = Vec::new();
-        self.each_judgement(&config, end, history, |detector, rule, name, subject, counts, judgement| {
-            let Some(life) = detector.life(name, subject, &judgement) else { return };
-            if let Some(transition) = life.step(end, &judgement, rule) {
-                let (severity, sequence, started_at) = (life.severity(), life.sequence(), life.started_at());
-                records.push(detector.record(
-                    rule,
-                    name,
-                    subject,
-                    counts,
-                    &judgement,
-                    transition,
-                    (severity, sequence, started_at),
-                    end,
-                    history,
-                ));
+        let mut records = self.judge_market(&config, end, seen);
+        if !owns_market {
+            records.clear();
+        }
+        let market_turned = self.market_lives.values().any(Life::is_open);
+        self.each_judgement(&config, end, seen, |detector, rule, name, subject, counts, judgement| {
+            let inhibited = market_turned && rule.yields && subject.kind() != SubjectKind::Market;
+            let stepped = detector.life(name, subject, &judgement).map(|life| (life.step(end, &judgement, rule, inhibited), life.clone()));
+            let (transition, life) = stepped.map_or((None, None), |(transition, life)| (transition, Some(life)));
+            detector.tallies.note(name, rule, &judgement, life.as_ref(), transition);
+            if let Some((transition, life)) = transition.zip(life) {
+                records.push(detector.record(rule, name, subject, counts, &judgement, transition, &life, end, seen));
             }
         });
-        self.baseline.forget_before(end);
+        self.baselines.values_mut().chain([&mut self.volume]).for_each(|baseline| baseline.forget_before(end));
         self.evidence.forget_before(end.plus(-config.longest_window_ms()));
         self.lives.values_mut().for_each(|lives| lives.retain(|_, life| !life.is_spent(end)));
+        self.market_lives.retain(|_, life| !life.is_spent(end));
         records
     }
 
     /// Judges again a hop whose transitions were published before a restart, only to recover since when conditions hold.
-    pub fn recall(&mut self, end: EventTime, history: &History) {
+    pub fn recall(&mut self, end: EventTime, seen: &Seen) {
         let config = self.config.clone();
-        self.each_judgement(&config, end, history, |detector, _, name, subject, _, judgement| {
+        self.each_judgement(&config, end, seen, |detector, _, name, subject, _, judgement| {
             if let Some(life) = detector.life(name, subject, &judgement) {
                 life.recall(end, &judgement);
             }
         });
     }
 
-    /// Event time crosses a silence in which every window is empty.
-    pub fn no_data(&mut self) {
-        self.lives.values_mut().flat_map(BTreeMap::values_mut).for_each(Life::no_data);
+    /// Event time crosses a silence in which every window is empty; `at`: where it begins.
+    pub fn no_data(&mut self, at: EventTime) {
+        let lives = self.lives.values_mut().flat_map(BTreeMap::values_mut);
+        lives.chain(self.market_lives.values_mut()).for_each(|life| life.no_data(at));
     }
 
     /// Takes back a transition that was published before a restart. Call in the order of their publication.
     pub fn restore(&mut self, record: &AlertRecord) {
-        let Some(rule) = self.config.rules.get(&record.rule) else { return };
+        let Some(rule) = self.config.rules.get(&record.rule).filter(|rule| !rule.inhibits) else { return };
+        let rule = self.overridden.get(&record.rule).and_then(|subjects| subjects.get(&record.subject)).unwrap_or(rule);
         self.lives.entry(record.rule.clone()).or_default().insert(record.subject.clone(), Life::restored(record, rule));
+    }
+
+    /// How alerts stand that publish nothing at the moment.
+    pub fn standing(&self, owns_market: bool) -> Standing {
+        let mut standing = Standing::default();
+        for (name, life) in self.market_lives.iter().filter(|_| owns_market) {
+            standing.silent.extend(life.silent_since().map(|since| (alert_id(name, &Subject::market(), life), since)));
+        }
+        for (name, subject, life) in
+            self.lives.iter().flat_map(|(name, lives)| lives.iter().map(move |(subject, life)| (name, subject, life)))
+        {
+            if let Some(waits) = life.waits() {
+                *standing.waiting.entry(waits).or_default() += 1;
+            }
+            if let Some(since) = life.silent_since() {
+                standing.silent.insert(alert_id(name, subject, life), since);
+            }
+        }
+        standing
     }
 
     /// The life of a rule on a subject; a new one only where the judgement gives it something to remember.
@@ -181,41 +320,61 @@ impl Detector {
         Some(self.lives.get_mut(rule).expect("inserted just now").entry(subject.clone()).or_default())
     }
 
+    /// Judges the market-wide rules by the counts that every partition has.
+    fn judge_market(&mut self, config: &Config, end: EventTime, seen: &Seen) -> Vec<AlertRecord> {
+        let mut records = Vec::new();
+        for (name, rule) in config.rules.iter().filter(|(_, rule)| rule.inhibits && ends_at(rule, end)) {
+            let rule = self.overridden.get(name).and_then(|subjects| subjects.get(&Subject::market())).unwrap_or(rule).clone();
+            let counts = seen.market.window(end.plus(-rule.window.ms()), end);
+            if counts.count == 0 {
+                self.market_lives.entry(name.clone()).or_default().no_data(end);
+                continue;
+            }
+            let judgement = judge(&rule, &counts, None, None, || usize::MAX);
+            let life = self.market_lives.entry(name.clone()).or_default();
+            let transition = life.step(end, &judgement, &rule, false);
+            self.tallies.note(name, &rule, &judgement, Some(life), transition);
+            if let Some(transition) = transition {
+                let life = life.clone();
+                records.push(self.record(&rule, name, &Subject::market(), &counts, &judgement, transition, &life, end, seen));
+            }
+        }
+        records
+    }
+
     fn each_judgement(
         &mut self,
         config: &Config,
         end: EventTime,
-        history: &History,
+        seen: &Seen,
         mut act: impl FnMut(&mut Self, &RuleConfig, &str, &Subject, &WindowCounts, Judgement),
     ) {
+        let history = seen.history;
         let mut windows: HashMap<i64, BTreeMap<Subject, WindowCounts>> = HashMap::new();
-        for (name, rule) in &config.rules {
-            if end.0.rem_euclid(rule.hop.ms()) != 0 {
-                continue;
-            }
+        // Taken out, so that `act` may have the rest.
+        let overridden = std::mem::take(&mut self.overridden);
+        for (name, rule) in config.rules.iter().filter(|(_, rule)| !rule.inhibits && ends_at(rule, end)) {
             let size = rule.window.ms();
             let start = end.plus(-size);
             let window = windows.entry(size).or_insert_with(|| history.window(start, end));
             for (subject, life) in self.lives.get_mut(name).into_iter().flatten() {
                 if !window.contains_key(subject) {
-                    life.no_data();
+                    life.no_data(end);
                 }
             }
+            let market = (rule.condition == Condition::Relative).then(|| seen.market.window(start, end));
             // A subject that is not in the window is "no data": its alert neither fires nor resolves.
-            for (subject, counts) in window.iter() {
-                if subject.kind() != rule.group_by
-                    || !(rule.subjects.is_empty() || rule.subjects.iter().any(|only| only == subject.local()))
-                {
-                    continue;
-                }
-                let usual = (rule.condition == Condition::Surge)
-                    .then(|| self.baseline.expected(subject, start, size, config.detect.min_history.ms()))
-                    .flatten();
-                let sources = || history.distinct_sources(subject, start, end);
-                let judgement = judge(rule, counts, usual, config.detect.dispersion, sources);
+            for (subject, counts) in window.iter().filter(|(subject, _)| rule.covers(subject)) {
+                let rule = overridden.get(name).and_then(|subjects| subjects.get(subject)).unwrap_or(rule);
+                let baseline = self.baselines.get_mut(&size).filter(|_| rule.condition == Condition::Surge);
+                let usual = baseline.and_then(|baseline| baseline.usual(subject, start));
+                let rest = market.map(|market| market.without(counts));
+                let sources = || history.novel_sources(subject, start, end).len();
+                let judgement = judge(rule, counts, usual, rest, sources);
                 act(self, rule, name, subject, counts, judgement);
             }
         }
+        self.overridden = overridden;
     }
 
     fn record(
@@ -226,13 +385,16 @@ impl Detector {
         counts: &WindowCounts,
         judgement: &Judgement,
         transition: Transition,
-        (severity, sequence, started_at): (Severity, u32, EventTime),
+        life: &Life,
         end: EventTime,
-        history: &History,
+        seen: &Seen,
     ) -> AlertRecord {
         let start = end.plus(-rule.window.ms());
         let subject_name = self.watchlist.name_of(subject);
         let phrase = if subject.kind() == SubjectKind::Market { "the market" } else { &subject_name };
+        let novel_sources = seen.history.novel_sources(subject, start, end);
+        // The counts of a market-wide rule know no novelty; the partition that publishes it does.
+        let novel_negative = if rule.inhibits { seen.history.novel_negative(subject, start, end) } else { counts.novel_negative };
         let window = AlertWindow {
             start,
             end,
@@ -242,42 +404,84 @@ impl Detector {
             positive: counts.positive,
             negative_share: Some(rounded(counts.negative_share())),
             mean_score: Some(rounded(counts.mean_score())),
-            sources: history.distinct_sources(subject, start, end),
+            sources: seen.history.distinct_sources(subject, start, end),
+            novel_negative,
+            novel_sources: novel_sources.len(),
         };
-        let value = match (transition, severity) {
-            (Transition::Resolved, _) => rule.resolve,
-            (_, Severity::Warning) => rule.warning,
-            (_, Severity::Critical) => rule.critical,
+        let limits = rule.thresholds();
+        let value = match (transition, life.severity()) {
+            (Transition::Resolved, _) => limits.resolve,
+            (_, Severity::Warning) => limits.warning,
+            (_, Severity::Critical) => limits.critical,
         };
         let threshold_name = match rule.condition {
-            Condition::Surge => "p_value",
+            Condition::Surge => "false_alarms_per_month",
             Condition::Share => "negative_share",
             Condition::Level => "mean_score",
+            Condition::Relative => "share_difference",
         };
         AlertRecord {
             schema: SCHEMA_VERSION,
-            id: format!("{name}/{subject}/{started_at}"),
+            id: alert_id(name, subject, life),
             rule: name.to_owned(),
             condition: rule.condition,
             subject: subject.clone(),
             transition,
-            severity,
-            sequence,
-            started_at,
+            severity: life.severity(),
+            sequence: life.sequence(),
+            started_at: life.started_at(),
             at: end,
             why: judgement.why(rule, counts, phrase, end, transition),
-            evidence: self.evidence.top(subject, start, end),
+            evidence: self.evidence.top(subject, start, end, seen.novelty),
             window,
-            baseline: judgement.usual.map(|usual| AlertBaseline {
+            baseline: judgement.surge.map(|(usual, surge)| AlertBaseline {
                 expected_negative: rounded(usual.expected),
                 history_hours: rounded(usual.history_ms as f64 / 3_600_000.0),
+                prior: usual.prior,
+                rise: usual.rise.filter(|_| surge.rise < surge.window).map(|rise| AlertRise {
+                    since: rise.since,
+                    negative: rise.negative,
+                    expected_negative: rounded(rise.expected),
+                }),
             }),
-            p_value: (rule.condition == Condition::Surge).then_some(judgement.value).flatten(),
+            p_value: judgement.surge.map(|(_, surge)| surge.p_value),
+            false_alarms_per_month: judgement.surge.map(|(_, surge)| surge.false_alarms_per_month()),
+            interval: judgement.interval.map(|interval| AlertInterval {
+                lower: rounded(interval.lower),
+                estimate: rounded(interval.estimate),
+                upper: rounded(interval.upper),
+                confidence: rule.confidence,
+            }),
+            rest_of_market: judgement.rest.filter(|rest| rest.count > 0).map(|rest| RestOfMarket {
+                count: rest.count,
+                negative: rest.negative,
+                negative_share: rounded(rest.negative_share()),
+            }),
             threshold: Threshold { name: threshold_name.into(), value },
+            // Whoever names no source may be many.
+            single_source: novel_sources.len() == 1 && !novel_sources.contains("unknown"),
+            members: if subject.kind() == SubjectKind::Market { self.members(start, end, seen.history) } else { Vec::new() },
             config_version: self.config_version.clone(),
             subject_name,
         }
     }
+
+    /// Subjects by their share in the market's bad news, the most first.
+    fn members(&self, start: EventTime, end: EventTime, history: &History) -> Vec<Member> {
+        let mut members: Vec<(&Subject, u64)> = history.members(start, end).into_iter().collect();
+        members.sort_by(|(one, items), (other, more)| more.cmp(items).then_with(|| one.cmp(other)));
+        members.truncate(MEMBERS);
+        let member = |(subject, novel_negative): (&Subject, u64)| Member {
+            subject: subject.clone(),
+            subject_name: self.watchlist.name_of(subject),
+            novel_negative,
+        };
+        members.into_iter().map(member).collect()
+    }
+}
+
+fn alert_id(rule: &str, subject: &Subject, life: &Life) -> String {
+    format!("{rule}/{subject}/{}", life.started_at())
 }
 
 #[cfg(test)]
@@ -288,31 +492,80 @@ mod tests {
     use crate::window::panes::tests::item;
 
     const RULE: &str = "[window]\npane='1m'\nsize='5m'\nhop='1m'\n[rules.bank]\ngroup_by='group'\ncondition='share'\nmin_count=4\n\
-                        warning=0.6\ncritical=0.9\nresolve=0.4\nkeep_firing_for='2m'\ncooldown='10m'";
+                        confidence=0.5\nwarning=0.6\ncritical=0.9\nresolve=0.4\nkeep_firing_for='2m'\ncooldown='10m'";
 
     fn minutes(count: i64) -> i64 {
         count * 60_000
     }
 
-    /// Feeds `per_minute[m]` = (negative, neutral) items of minute `m` and gives (minute, transition, severity).
-    fn run(config: &str, per_minute: &[(usize, usize)]) -> Vec<(i64, Transition, Severity)> {
+    /// Feeds `per_minute[m]` = (negative, neutral) items of minute `m`, of these sources in turn.
+    fn records(config: &str, per_minute: &[(usize, usize)], sources: &[Option<&str>]) -> Vec<AlertRecord> {
         let config = Arc::new(Config::from_toml(config, &[], None).unwrap());
         let mut detector = Detector::new(config.clone(), Arc::new(Watchlist::empty()));
         let (mut panes, mut history) = (OpenPanes::new(config.window.pane.ms()), History::new());
-        let mut seen = Vec::new();
+        let market = MarketPanes::new(config.window.pane.ms());
+        let mut records = Vec::new();
         for (minute, &(negative, neutral)) in per_minute.iter().enumerate() {
             let minute = minute as i64;
             for index in 0..negative + neutral {
                 let sentiment = if index < negative { Sentiment::Negative } else { Sentiment::Neutral };
-                panes.count(&item("group:banks", &format!("{minute}-{index}"), minutes(minute) + 1, sentiment));
+                let mut item = item("group:banks", &format!("{minute}-{index}"), minutes(minute) + 1, sentiment);
+                item.source = sources[index % sources.len()].map(str::to_owned);
+                panes.count(&item);
             }
             let end = EventTime(minutes(minute + 1));
             let closed = panes.close(end);
             history.push(&closed);
             detector.learn(&closed);
-            seen.extend(detector.evaluate(end, &history).into_iter().map(|record| (minute, record.transition, record.severity)));
+            let seen = Seen { history: &history, market: &market, novelty: None };
+            records.extend(detector.evaluate(end, &seen, true));
         }
-        seen
+        records
+    }
+
+    /// As [`records`], as (minute, transition, severity).
+    fn run(config: &str, per_minute: &[(usize, usize)]) -> Vec<(i64, Transition, Severity)> {
+        let records = records(config, per_minute, &[Some("wire.example")]);
+        records.into_iter().map(|record| (record.at.0 / 60_000 - 1, record.transition, record.severity)).collect()
+    }
+
+    #[test]
+    fn in_quiet_hours_warnings_wait_and_criticals_fire() {
+        let config = format!("{RULE}\nquiet_hours=['00:00-00:04']");
+        assert_eq!(run(&config, &[(3, 1); 6]), [(3, Transition::Firing, Severity::Warning)]);
+        assert_eq!(run(RULE, &[(3, 1); 6]), [(0, Transition::Firing, Severity::Warning)]);
+        assert_eq!(run(&config, &[(4, 0); 6]), [(0, Transition::Firing, Severity::Critical)]);
+        let passing = [vec![(3, 1); 2], vec![(0, 9); 8]].concat();
+        assert_eq!(run(&config, &passing), [], "over before anybody was to be told");
+    }
+
+    #[test]
+    fn a_subject_can_have_thresholds_of_its_own() {
+        let own = |text: &str| format!("{RULE}\n[rules.bank.overrides.'group:banks']\n{text}");
+        assert_eq!(run(&own("warning=0.8"), &[(3, 1); 6]), []);
+        assert_eq!(run(&own("min_count=9"), &[(3, 1); 6])[0].0, 2);
+        assert_eq!(run(&own("for='2m'"), &[(3, 1); 6])[0].0, 2);
+    }
+
+    #[test]
+    fn the_more_confidence_is_asked_for_the_more_items_it_takes() {
+        let first = |confidence: f64| {
+            let config = RULE.replace("confidence=0.5", &format!("confidence={confidence}"));
+            run(&config, &[(4, 1); 30]).first().map(|step| step.0)
+        };
+        assert_eq!((first(0.5), first(0.95)), (Some(0), Some(3)));
+        assert_eq!(first(0.999), None, "25 items in the window are never enough");
+    }
+
+    #[test]
+    fn an_alert_of_one_source_is_marked() {
+        let single = |sources: &[Option<&str>]| {
+            let record = records(RULE, &[(5, 0); 2], sources).remove(0);
+            (record.single_source, record.window.novel_sources, record.window.novel_negative)
+        };
+        assert_eq!(single(&[Some("wire.example")]), (true, 1, 5));
+        assert_eq!(single(&[Some("wire.example"), Some("daily.example")]), (false, 2, 5));
+        assert_eq!(single(&[None]), (false, 1, 5), "who names no source may be many");
     }
 
     #[test]
@@ -352,7 +605,7 @@ mod tests {
     }
 
     const SURGE: &str = "[window]\npane='1m'\nsize='10m'\nhop='1m'\n[detect]\nmin_history='30m'\n[rules.bank]\ngroup_by='group'\n\
-                         condition='surge'\nmin_count=4\nwarning=1e-4\ncritical=1e-8\nresolve=1e-2";
+                         condition='surge'\nmin_count=4\nfalse_alarms_per_month={warning=1.0,critical=0.001}";
 
     #[test]
     fn a_surge_fires_on_what_the_past_does_not_explain_and_only_then() {

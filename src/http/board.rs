@@ -10,13 +10,13 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::config::Config;
-use crate::detect::life::Transition;
-use crate::detect::{AlertRecord, Severity};
+use crate::detect::life::{Transition, Waits};
+use crate::detect::{AlertRecord, Severity, Standing};
 use crate::enrich::Watchlist;
 use crate::metrics::Metrics;
-use crate::news::{EventTime, ModelIdentity, Subject};
+use crate::news::{EventTime, ModelIdentity, Subject, SubjectKind};
 use crate::pipeline::Roles;
-use crate::pipeline::partition::View;
+use crate::pipeline::partition::{Mood, View};
 use crate::window::WindowCounts;
 
 const MAX_POINTS: usize = 360;
@@ -27,6 +27,7 @@ const MAX_RECENT: usize = 50;
 struct Point {
     t: i64,
     mean: Option<f64>,
+    index: Option<f64>,
     count: u64,
     negative: u64,
 }
@@ -34,6 +35,8 @@ struct Point {
 struct SubjectState {
     partition: i32,
     window: Option<WindowCounts>,
+    /// Of a subject with a window.
+    mood: Option<Mood>,
     /// With the `State::version` that brought it.
     points: VecDeque<(u64, Point)>,
     /// Value of `State::version` when it moved last.
@@ -54,6 +57,8 @@ struct State {
     watermarks: BTreeMap<i32, EventTime>,
     open: BTreeMap<String, AlertRecord>,
     recent: VecDeque<(u64, AlertRecord)>,
+    /// By partition: alerts that publish nothing at the moment.
+    standings: BTreeMap<i32, Standing>,
     rates: VecDeque<(i64, f64)>,
     model: Option<(ModelIdentity, String)>,
     nodes: Vec<(String, usize)>,
@@ -155,6 +160,7 @@ impl Board {
         }
         state.open.retain(|_, alert| !gone.contains(&alert.subject));
         state.watermarks.retain(|partition, _| !partitions.contains(partition));
+        state.standings.retain(|partition, _| !partitions.contains(partition));
         drop(state);
         self.monitor_restored(partitions);
         let state = self.state();
@@ -162,8 +168,19 @@ impl Board {
     }
 
     fn clear_metrics(&self, subject: &Subject) {
-        for gauge in [&self.metrics.subject_score, &self.metrics.subject_negative_ratio, &self.metrics.subject_items] {
+        let metrics = &self.metrics;
+        let own = [&metrics.subject_score, &metrics.subject_negative_ratio, &metrics.subject_items, &metrics.subject_index];
+        for gauge in own.into_iter().chain([&metrics.subject_buzz]) {
             let _ = gauge.remove_label_values(&[subject.as_str()]);
+        }
+    }
+
+    /// Not of companies and themes: there may be thousands of them, and page and API have theirs.
+    fn set_mood(&self, subject: &Subject, mood: Option<Mood>) {
+        let Some(mood) = mood.filter(|_| subject.kind() != SubjectKind::Entity) else { return };
+        self.metrics.subject_index.with_label_values(&[subject.as_str()]).set(mood.index);
+        if let Some(buzz) = mood.buzz {
+            self.metrics.subject_buzz.with_label_values(&[subject.as_str()]).set(buzz);
         }
     }
 
@@ -186,23 +203,32 @@ impl Board {
         let left = names.into_iter().map(|name| (name, None));
         for (name, window) in view.windows.into_iter().map(|(name, window)| (name, Some(window))).chain(left) {
             let labels = [name.as_str()];
+            let mood = window.and_then(|_| view.moods.get(&name).copied());
             match window {
                 Some(window) => {
                     self.metrics.subject_score.with_label_values(&labels).set(window.mean_score());
                     self.metrics.subject_negative_ratio.with_label_values(&labels).set(window.negative_share());
                     self.metrics.subject_items.with_label_values(&labels).set(window.count as f64);
+                    self.set_mood(&name, mood);
                 }
                 None => self.clear_metrics(&name),
             }
             let point = Point {
                 t: view.end.0,
                 mean: window.map(|window| rounded(window.mean_score())),
+                index: mood.map(|mood| rounded(mood.index)),
                 count: window.map_or(0, |window| window.count),
                 negative: window.map_or(0, |window| window.negative),
             };
-            let subject =
-                state.subjects.entry(name).or_insert_with(|| SubjectState { partition, window: None, points: VecDeque::new(), moved: 0 });
+            let subject = state.subjects.entry(name).or_insert_with(|| SubjectState {
+                partition,
+                window: None,
+                mood: None,
+                points: VecDeque::new(),
+                moved: 0,
+            });
             subject.window = window;
+            subject.mood = mood;
             subject.moved = version;
             subject.partition = partition;
             subject.points.push_back((version, point));
@@ -210,6 +236,8 @@ impl Board {
                 subject.points.pop_front();
             }
         }
+        state.standings.insert(partition, view.standing);
+        self.count_open(&state);
         let live = state.subjects.values().filter(|subject| subject.window.is_some()).count();
         self.metrics.subjects.set(live as i64);
     }
@@ -231,6 +259,11 @@ impl Board {
         for severity in Severity::ALL {
             let count = state.open.values().filter(|alert| alert.severity == severity).count();
             self.metrics.open_alerts.with_label_values(&[severity.as_str()]).set(count as i64);
+        }
+        self.metrics.silent_alerts.set(state.standings.values().map(|standing| standing.silent.len() as i64).sum());
+        for waits in Waits::ALL {
+            let count: u64 = state.standings.values().filter_map(|standing| standing.waiting.get(&waits)).sum();
+            self.metrics.waiting_alerts.with_label_values(&[waits.as_str()]).set(count as i64);
         }
     }
 
@@ -340,7 +373,9 @@ impl Board {
                 "mean_score": rounded(window.mean_score()),
             })
         });
-        let Value::Object(map) = json!({ "subject": name, "name": self.watchlist.name_of(name), "kind": name.kind(), "window": window })
+        let index = subject.mood.map(|mood| rounded(mood.index));
+        let buzz = subject.mood.and_then(|mood| mood.buzz).map(rounded);
+        let Value::Object(map) = json!({ "subject": name, "name": self.watchlist.name_of(name), "kind": name.kind(), "window": window, "index": index, "buzz": buzz })
         else {
             unreachable!("json! of braces is an object")
         };
@@ -372,6 +407,8 @@ impl Board {
             "subjects": subjects,
             "alerts": {
                 "open": state.open.values().collect::<Vec<_>>(),
+                "silent": silent(&state),
+                "waiting": waiting(&state),
                 "recent": state.recent.iter().map(|(_, alert)| alert).collect::<Vec<_>>(),
             },
         });
@@ -400,6 +437,8 @@ impl Board {
             "subjects": subjects,
             "alerts": {
                 "open": state.open.values().collect::<Vec<_>>(),
+                "silent": silent(&state),
+                "waiting": waiting(&state),
                 "recent": state.recent.iter().filter(|(moved, _)| *moved > version).map(|(_, alert)| alert).collect::<Vec<_>>(),
             },
         });
@@ -434,6 +473,23 @@ fn model(state: &State) -> Option<Value> {
     state.model.as_ref().map(|(identity, device)| json!({"name": identity.name, "version": identity.version, "device": device}))
 }
 
+/// Open alerts without data, and since when.
+fn silent(state: &State) -> Value {
+    state
+        .standings
+        .values()
+        .flat_map(|standing| &standing.silent)
+        .map(|(id, since)| (id.clone(), json!(since)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+/// Alerts that would have fired by now, by what keeps them back.
+fn waiting(state: &State) -> Value {
+    let count = |waits: Waits| state.standings.values().filter_map(|standing| standing.waiting.get(&waits)).sum::<u64>();
+    Waits::ALL.map(|waits| (waits.as_str().to_owned(), json!(count(waits)))).into_iter().collect::<serde_json::Map<_, _>>().into()
+}
+
 fn event_time(state: &State) -> Option<EventTime> {
     state.watermarks.values().min().copied()
 }
@@ -453,8 +509,10 @@ mod tests {
     }
 
     fn view(end: i64, subjects: &[&str]) -> View {
-        let counts = WindowCounts { count: 4, negative: 1, neutral: 3, positive: 0, score_sum: Score(-800_000) };
-        View { end: EventTime(end), windows: subjects.iter().map(|name| (Subject((*name).into()), counts)).collect() }
+        let counts = WindowCounts { count: 4, negative: 1, neutral: 3, positive: 0, score_sum: Score(-800_000), ..WindowCounts::default() };
+        let windows = subjects.iter().map(|name| (Subject((*name).into()), counts)).collect();
+        let moods = subjects.iter().map(|name| (Subject((*name).into()), Mood { index: -0.25, buzz: Some(1.5) })).collect();
+        View { end: EventTime(end), windows, moods, standing: Standing::default() }
     }
 
     #[test]
@@ -471,6 +529,25 @@ mod tests {
         assert_eq!(subjects[1]["points"][0]["mean"], Value::Null);
         assert_eq!(board.update(version).0["subjects"].as_array().unwrap().len(), 0);
         assert!(!board.metrics.render().contains("subject_items{subject=\"topic:Macro\"}"));
+    }
+
+    #[test]
+    fn index_and_buzz_are_shown_of_all_and_exported_of_closed_sets() {
+        let board = board();
+        board.view(0, view(1000, &["market", "group:banks", "entity:one"]));
+        let subject = |name: &str| {
+            let (snapshot, _) = board.snapshot();
+            snapshot["subjects"].as_array().unwrap().iter().find(|subject| subject["subject"] == name).unwrap().clone()
+        };
+        let shown = subject("entity:one");
+        assert_eq!((&shown["index"], &shown["buzz"], &shown["points"][0]["index"]), (&json!(-0.25), &json!(1.5), &json!(-0.25)));
+        let metrics = board.metrics.render();
+        assert!(metrics.contains("bellwether_subject_index{subject=\"group:banks\"} -0.25"), "{metrics}");
+        assert!(metrics.contains("bellwether_subject_buzz_ratio{subject=\"market\"} 1.5"), "{metrics}");
+        assert!(!metrics.contains("bellwether_subject_index{subject=\"entity:"), "{metrics}");
+        board.view(0, view(2000, &["market"]));
+        assert_eq!(subject("group:banks")["buzz"], Value::Null);
+        assert!(!board.metrics.render().contains("subject_index{subject=\"group:banks\"}"));
     }
 
     #[test]

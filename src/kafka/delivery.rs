@@ -28,7 +28,9 @@ pub struct Delivery {
     committer: Committer,
     /// `None`: without transactions.
     transactional_id: Option<String>,
-    open: Cell<bool>,
+    /// Since when a transaction is open.
+    opened: Cell<Option<Instant>>,
+    transaction_timeout: Duration,
 }
 
 impl Delivery {
@@ -46,7 +48,8 @@ impl Delivery {
     ) -> Result<Self, Error> {
         let transactional_id = config.transactions.then(|| transactional_id(config, role));
         let publisher = Publisher::with_transactions(config, role, max_bytes, metrics, transactional_id.as_deref())?;
-        let delivery = Self { publisher, committer, transactional_id, open: Cell::new(false) };
+        let transaction_timeout = super::producer::transaction_timeout(config);
+        let delivery = Self { publisher, committer, transactional_id, opened: Cell::new(None), transaction_timeout };
         if delivery.transactional_id.is_some() {
             delivery.transact("starting transactions", |producer| producer.init_transactions(Duration::from_secs(10)))?;
         }
@@ -74,9 +77,9 @@ impl Delivery {
     }
 
     fn begin(&self) -> Result<(), Error> {
-        if self.transactional_id.is_some() && !self.open.get() {
+        if self.transactional_id.is_some() && self.opened.get().is_none() {
             self.transact("beginning a transaction", |producer| producer.begin_transaction())?;
-            self.open.set(true);
+            self.opened.set(Some(Instant::now()));
         }
         Ok(())
     }
@@ -98,7 +101,7 @@ impl Delivery {
         // Held until the transaction is over: partitions cannot pass to another member between check and commit. A member that
         // cannot commit any more learns it here, also when it has nothing to commit.
         let _held = self.committer.hold(offsets)?;
-        if offsets.is_empty() && !self.open.get() {
+        if offsets.is_empty() && self.opened.get().is_none() {
             return Ok(false);
         }
         self.begin()?;
@@ -110,7 +113,7 @@ impl Delivery {
             })?;
         }
         self.transact("committing the transaction", |producer| producer.commit_transaction(Duration::from_secs(10)))?;
-        self.open.set(false);
+        self.opened.set(None);
         tracing::trace!(id, partitions = offsets.len(), "transaction committed");
         Ok(true)
     }
@@ -161,7 +164,14 @@ impl Delivery {
                 | RDKafkaErrorCode::ProducerFenced
                 | RDKafkaErrorCode::InvalidProducerEpoch
                 | RDKafkaErrorCode::FencedInstanceId,
-            ) => Error::Fenced { id: self.transactional_id.clone().unwrap_or_default(), cause },
+            ) => match self.opened.get() {
+                // The coordinator ends such a transaction, and fences its producer as it would for a second process.
+                Some(opened) if opened.elapsed() >= self.transaction_timeout => Error::Aborted(format!(
+                    "the transaction was open for longer than transaction.timeout.ms: the brokers were away, or this process stood still \
+                     ({cause})"
+                )),
+                _ => Error::Fenced { id: self.transactional_id.clone().unwrap_or_default(), cause },
+            },
             (None, RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::IllegalGeneration) => Error::Aborted(format!(
                 "the group has formed anew without this member, which stood still or was cut off, or it was forming just now ({cause})"
             )),
@@ -174,7 +184,7 @@ impl Drop for Delivery {
     fn drop(&mut self) {
         // Otherwise readers of these topics would wait for the transaction's timeout. A fenced producer cannot, and
         // need not: the coordinator has ended its transaction.
-        if self.open.get()
+        if self.opened.get().is_some()
             && let Err(error) = self.publisher.client().abort_transaction(Duration::from_secs(10))
         {
             tracing::info!(%error, "the open transaction is left to the coordinator");

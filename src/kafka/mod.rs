@@ -49,10 +49,7 @@ pub enum Error {
     Commit(String),
     #[error("{0}; the transaction was aborted, what was in it is read again")]
     Aborted(String),
-    #[error(
-        "{id:?} was fenced ({cause}): another process has the same kafka.instance, or this one stood still for longer \
-         than transaction.timeout.ms"
-    )]
+    #[error("{id:?} was fenced ({cause}): another process has the same kafka.instance")]
     Fenced { id: String, cause: String },
     #[error(
         "Kafka topic {topic:?} does not take an output of {bytes} bytes: raise its max.message.bytes \

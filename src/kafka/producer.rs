@@ -106,7 +106,12 @@ impl ProducerContext for Context {
 }
 
 /// The longest that a transaction may stay open. A killed process holds the readers of its topics back for so long.
-const TRANSACTION_TIMEOUT: &str = "15000";
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(15);
+
+pub(super) fn transaction_timeout(config: &KafkaConfig) -> Duration {
+    let set = config.properties.get("transaction.timeout.ms").and_then(|value| crate::config::property_value(value));
+    set.and_then(|value| value.trim().parse().ok()).map_or(TRANSACTION_TIMEOUT, Duration::from_millis)
+}
 
 pub(super) type Client = ThreadedProducer<Context, NoCustomPartitioner>;
 
@@ -133,7 +138,7 @@ impl Publisher {
         if let Some(id) = transactional_id {
             client.set("transactional.id", id);
             if !config.properties.contains_key("transaction.timeout.ms") {
-                client.set("transaction.timeout.ms", TRANSACTION_TIMEOUT);
+                client.set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string());
             }
         }
         let defaults = [("linger.ms", "5"), ("compression.type", "lz4"), ("partitioner", "murmur2_random")];

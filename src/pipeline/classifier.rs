@@ -24,10 +24,11 @@ use crate::kafka::producer::Outgoing;
 use crate::kafka::topics::{Partitions, max_record_bytes};
 use crate::metrics::Metrics;
 use crate::news::{
-    Classification, EventTime, ItemObservation, NewsItem, Observation, RawPlace, SCHEMA_VERSION, Scored, WatermarkObservation,
+    Classification, EventTime, ItemObservation, NewsItem, Observation, RawPlace, SCHEMA_VERSION, Score, Scored, Sentiment, Subject,
+    SubjectKind, WatermarkObservation,
 };
 use crate::privacy;
-use crate::window::PartitionClock;
+use crate::window::{MarketTally, PartitionClock};
 
 pub const ROLE: &str = "classifier";
 /// Slabs between intake and publisher: one being classified, one ready. More would only add delay and memory.
@@ -80,6 +81,7 @@ pub fn run(parts: Parts, classify: Arc<dyn Classify>, stop: CancellationToken) -
         time: ProcessingTime::start(),
         clocks: BTreeMap::new(),
         assigned: false,
+        tallies: BTreeMap::new(),
         offsets: BTreeMap::new(),
         finished: BTreeMap::new(),
         committed_at: Instant::now(),
@@ -202,9 +204,8 @@ impl Intake {
             false => decode(&record.payload, record.time, &self.config.decode),
         };
         match decoded {
-            Ok(mut item) => {
-                let mentions = self.watchlist.mentions(&item);
-                let masked = if self.config.privacy.mask { privacy::mask(&mut item) } else { BTreeMap::new() };
+            Ok(item) => {
+                let Ready { item, masked, mentions } = Ready::new(item, &self.config, &self.watchlist);
                 for (kind, count) in &masked {
                     self.metrics.masked.with_label_values(&[kind]).inc_by(u64::from(*count));
                 }
@@ -250,6 +251,46 @@ impl ProcessingTime {
     }
 }
 
+/// An item as the model may see it: the watchlist has looked at its text, then personal data was masked.
+pub(crate) struct Ready {
+    pub item: NewsItem,
+    /// Pieces of personal data replaced, by kind.
+    pub masked: BTreeMap<String, u32>,
+    pub mentions: Mentions,
+}
+
+impl Ready {
+    pub fn new(mut item: NewsItem, config: &Config, watchlist: &Watchlist) -> Self {
+        let mentions = watchlist.mentions(&item);
+        let masked = if config.privacy.mask { privacy::mask(&mut item) } else { BTreeMap::new() };
+        Self { item, masked, mentions }
+    }
+}
+
+/// The item as each of its subjects sees it.
+pub(crate) fn observe<'item>(
+    item: &'item NewsItem,
+    subjects: &'item [Subject],
+    topic: &'item str,
+    sentiment: Sentiment,
+    score: Score,
+) -> impl Iterator<Item = ItemObservation> + 'item {
+    let others = |subject: &Subject| subjects.iter().filter(|other| *other != subject).cloned().collect();
+    subjects.iter().map(move |subject| ItemObservation {
+        schema: SCHEMA_VERSION,
+        subject: subject.clone(),
+        id: item.id.clone(),
+        event_time_ms: item.published_at.0,
+        topic: topic.to_owned(),
+        sentiment,
+        score,
+        source: item.source.clone(),
+        title: item.title.as_deref().map(cut_title),
+        url: item.url.clone(),
+        subjects: if subject.kind() == SubjectKind::Market { others(subject) } else { Vec::new() },
+    })
+}
+
 /// Publishes results in order of arrival, keeps the watermarks, commits.
 struct PublishStage {
     parts: Parts,
@@ -257,6 +298,8 @@ struct PublishStage {
     time: ProcessingTime,
     clocks: BTreeMap<i32, PartitionClock>,
     assigned: bool,
+    /// What items add to the market and no watermark has said yet. It goes out in the transaction of the items.
+    tallies: BTreeMap<i32, MarketTally>,
     /// Next offsets, finished and not yet committed.
     offsets: BTreeMap<i32, i64>,
     /// The last that was finished of each partition.
@@ -301,6 +344,7 @@ impl PublishStage {
                     self.release(|partition| !lost && partitions.contains(&partition))?;
                     if lost {
                         self.offsets.retain(|partition, _| !partitions.contains(partition));
+                        self.tallies.retain(|partition, _| !partitions.contains(partition));
                     }
                     self.commit()?;
                     // What could not be committed now is the next owner's to read again; a later commit would set it back.
@@ -309,6 +353,7 @@ impl PublishStage {
                     }
                     self.clocks.retain(|partition, _| !partitions.contains(partition));
                     self.parts.unpublishable.revoked(&partitions);
+                    self.tallies.retain(|partition, _| !partitions.contains(partition));
                     let _ = done.send(());
                 }
                 Ok(Step::Event(SourceEvent::Failed(error))) => return Err(error.into()),
@@ -388,7 +433,7 @@ impl PublishStage {
     }
 
     fn publish_item(
-        &self,
+        &mut self,
         item: NewsItem,
         masked: BTreeMap<String, u32>,
         mentions: &Mentions,
@@ -401,20 +446,11 @@ impl PublishStage {
         let topics = &self.parts.config.kafka.topics;
         let Classification { topic, sentiment, truncated, .. } = result;
         let about = subjects(&topic.label, mentions);
-        for subject in &about {
-            let observation = Observation::Item(ItemObservation {
-                schema: SCHEMA_VERSION,
-                subject: subject.clone(),
-                id: item.id.clone(),
-                event_time_ms: item.published_at.0,
-                topic: topic.label.clone(),
-                sentiment: sentiment.label,
-                score: sentiment.score,
-                source: item.source.clone(),
-                title: item.title.as_deref().map(cut_title),
-                url: item.url.clone(),
-            });
-            let payload = super::to_json(&observation);
+        let pane = self.parts.config.window.pane.ms();
+        self.tallies.entry(place.partition).or_default().count(item.published_at, sentiment.label, sentiment.score, pane);
+        for observation in observe(&item, &about, &topic.label, sentiment.label, sentiment.score) {
+            let subject = observation.subject.clone();
+            let payload = super::to_json(&Observation::Item(observation));
             let key = Some(subject.as_str().as_bytes());
             // The raw record's timestamp travels on, so that every later stage can tell its delay.
             self.delivery.send(Outgoing {
@@ -483,28 +519,48 @@ impl PublishStage {
         self.publish_watermarks(records)
     }
 
+    /// Says what no watermark has said of the market, with the watermarks as they stand.
+    fn settle(&mut self) -> Result<(), Error> {
+        let raw = self.parts.partitions.raw;
+        let records = self.tallies.keys().filter_map(|&partition| Some(self.clocks.get(&partition)?.restate(partition, raw))).collect();
+        self.publish_watermarks(records)
+    }
+
     fn publish_watermarks(&mut self, records: Vec<WatermarkObservation>) -> Result<(), Error> {
-        for record in records {
+        for mut record in records {
             // With its offset in the transaction, whoever does not own the partition any more cannot speak for it.
             if let Some(&finished) = self.finished.get(&record.raw_partition) {
                 self.offsets.entry(record.raw_partition).or_insert(finished);
             }
-            let key = format!("watermark:{}", record.raw_partition);
-            let payload = super::to_json(&Observation::Watermark(record));
-            for target in 0..self.parts.partitions.observations {
-                self.delivery.send(Outgoing {
-                    topic: &self.parts.config.kafka.topics.observations,
-                    partition: Some(target),
-                    key: Some(key.as_bytes()),
-                    payload: &payload,
-                    ..Outgoing::default()
-                })?;
+            let mut tally = self.tallies.remove(&record.raw_partition).unwrap_or_default();
+            record.market = tally.take();
+            while !tally.is_empty() {
+                // What one record does not hold goes ahead of the watermark that may close it.
+                let market = std::mem::replace(&mut record.market, tally.take());
+                self.publish_watermark(WatermarkObservation { watermark_ms: None, idle: false, market, ..record })?;
             }
+            self.publish_watermark(record)?;
+        }
+        Ok(())
+    }
+
+    fn publish_watermark(&self, record: WatermarkObservation) -> Result<(), Error> {
+        let key = format!("watermark:{}", record.raw_partition);
+        let payload = super::to_json(&Observation::Watermark(record));
+        for target in 0..self.parts.partitions.observations {
+            self.delivery.send(Outgoing {
+                topic: &self.parts.config.kafka.topics.observations,
+                partition: Some(target),
+                key: Some(key.as_bytes()),
+                payload: &payload,
+                ..Outgoing::default()
+            })?;
         }
         Ok(())
     }
 
     fn commit(&mut self) -> Result<(), Error> {
+        self.settle()?;
         let (now, wall) = (self.time.now(), EventTime::now());
         let memory = |(&partition, &offset): (&i32, &i64)| Some((partition, (offset, self.clocks.get(&partition)?.memory(now, wall))));
         let offsets: Offsets = self.offsets.iter().filter_map(memory).collect();

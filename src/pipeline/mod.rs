@@ -1,8 +1,9 @@
 //! The roles: [`classifier`] and [`monitor`] are the shells that read and write Kafka, [`partition`] is what the monitor
-//! computes. The only files that know the order of stages.
+//! computes, [`offline`] runs the same without Kafka. The only files that know the order of stages.
 
 pub mod classifier;
 pub mod monitor;
+pub mod offline;
 pub mod partition;
 pub mod restore;
 mod unpublishable;

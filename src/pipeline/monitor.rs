@@ -17,7 +17,7 @@ use crate::kafka::consumer::{Offsets, Record, Source, SourceEvent};
 use crate::kafka::delivery::Delivery;
 use crate::kafka::producer::Outgoing;
 use crate::kafka::topics::max_record_bytes;
-use crate::news::Observation;
+use crate::news::{Observation, Subject};
 
 pub const ROLE: &str = "monitor";
 
@@ -159,6 +159,10 @@ impl Monitor {
                         ..Outgoing::default()
                     })?;
                     metrics.panes_published.inc();
+                    if pane.subject != Subject::market_counts() {
+                        metrics.negative_observations.with_label_values(&["novel"]).inc_by(pane.novel_negative);
+                        metrics.negative_observations.with_label_values(&["copy"]).inc_by(pane.negative - pane.novel_negative);
+                    }
                 }
                 Output::Alert(alert) => {
                     let payload = super::to_json(&alert);

@@ -104,8 +104,8 @@ fn published_alerts(reader: &Reader, topic: &str, owners: &HashMap<&str, i32>) -
 struct Past {
     /// Earlier panes matter to nothing.
     from: EventTime,
-    /// Sources matter only to windows, not to the baseline: earlier panes are kept without.
-    sources_from: EventTime,
+    /// Sources, members and stories matter to windows and novelty, not to the baseline: earlier panes are kept without.
+    whole_from: EventTime,
     pane_ms: i64,
     panes: Vec<PaneRecord>,
     subjects: BTreeSet<String>,
@@ -116,7 +116,7 @@ impl Past {
     fn new(config: &Config, until: EventTime) -> Self {
         Self {
             from: until.plus(-PartitionMonitor::restore_horizon_ms(config)),
-            sources_from: until.plus(-PartitionMonitor::retention_ms(config)),
+            whole_from: until.plus(-PartitionMonitor::retention_ms(config).max(config.novelty.horizon.ms())),
             pane_ms: config.window.pane.ms(),
             panes: Vec::new(),
             subjects: BTreeSet::new(),
@@ -126,7 +126,7 @@ impl Past {
 
     /// Takes one record of the topic; what is none of ours, or too old, is passed over.
     fn take(&mut self, payload: &[u8]) {
-        /// [`PaneRecord`] but for the sources, which are most of it.
+        /// [`PaneRecord`] but for what is most of it.
         #[derive(Deserialize)]
         struct Head {
             subject: Subject,
@@ -137,6 +137,11 @@ impl Past {
             neutral: u64,
             positive: u64,
             score_sum: Score,
+            score_square_sum: Score,
+            novel_negative: u64,
+            index: Score,
+            index_weight: Score,
+            buzz: Option<f64>,
         }
         let Ok(head) = serde_json::from_slice::<Head>(payload) else { return };
         if head.pane_start < self.from {
@@ -150,13 +155,32 @@ impl Past {
         if !self.subjects.contains(head.subject.as_str()) {
             self.subjects.insert(head.subject.0.clone());
         }
-        let sources = match head.pane_start >= self.sources_from {
-            true => serde_json::from_slice::<PaneRecord>(payload).map(|pane| pane.sources).unwrap_or_default(),
-            false => BTreeMap::new(),
-        };
-        let Head { subject, pane_start, pane_end, count, negative, neutral, positive, score_sum } = head;
-        let schema = SCHEMA_VERSION;
-        self.panes.push(PaneRecord { schema, subject, pane_start, pane_end, count, negative, neutral, positive, score_sum, sources });
+        if head.pane_start >= self.whole_from {
+            self.panes.extend(serde_json::from_slice::<PaneRecord>(payload));
+            return;
+        }
+        let Head { subject, pane_start, pane_end, count, negative, neutral, positive, score_sum, score_square_sum, .. } = head;
+        let Head { novel_negative, index, index_weight, buzz, .. } = head;
+        self.panes.push(PaneRecord {
+            schema: SCHEMA_VERSION,
+            subject,
+            pane_start,
+            pane_end,
+            count,
+            negative,
+            neutral,
+            positive,
+            score_sum,
+            score_square_sum,
+            sources: BTreeMap::new(),
+            novel_negative,
+            novel_sources: BTreeMap::new(),
+            members: BTreeMap::new(),
+            stories: Vec::new(),
+            index,
+            index_weight,
+            buzz,
+        });
     }
 
     /// In the order of their start; of a pane that was published again the last.
@@ -267,8 +291,26 @@ mod tests {
         let (pane_start, pane_end) = (EventTime(start_ms), EventTime(start_ms + length_ms));
         let sources = BTreeMap::from([("wire.example".to_owned(), count)]);
         let (subject, score_sum) = (Subject(subject.into()), Score(0));
-        let record =
-            PaneRecord { schema: 1, subject, pane_start, pane_end, count, negative: 0, neutral: count, positive: 0, score_sum, sources };
+        let record = PaneRecord {
+            schema: 1,
+            subject,
+            pane_start,
+            pane_end,
+            count,
+            negative: 0,
+            neutral: count,
+            positive: 0,
+            score_sum,
+            score_square_sum: Score(0),
+            sources,
+            novel_negative: 0,
+            novel_sources: BTreeMap::new(),
+            members: BTreeMap::new(),
+            stories: Vec::new(),
+            index: Score(0),
+            index_weight: Score(0),
+            buzz: None,
+        };
         serde_json::to_vec(&record).unwrap()
     }
 

@@ -2,10 +2,16 @@
 //!
 //! Panes first, windows over panes: an item is counted once, in its pane; a window is a sum of closed panes.
 
+pub mod index;
+pub mod market;
 pub mod panes;
 pub mod rolling;
+pub mod table;
 pub mod watermark;
 
+pub use index::SentimentIndex;
+pub use market::{MarketPanes, MarketTally};
 pub use panes::{OpenPanes, PaneRecord};
 pub use rolling::{History, WindowCounts};
+pub use table::PaneTable;
 pub use watermark::{PartitionClock, WatermarkMerge};

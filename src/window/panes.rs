@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use serde::{Deserialize, Serialize};
 
 use crate::news::{EventTime, ItemObservation, SCHEMA_VERSION, Score, Sentiment, Subject};
+use crate::novelty::{NegativeItem, Novel, Novelty, Sketch, StoryRecord};
 
 /// One closed pane of one subject: a record of `sentiment.windows`. Half-open: `[pane_start, pane_end)`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,8 +20,29 @@ pub struct PaneRecord {
     pub neutral: u64,
     pub positive: u64,
     pub score_sum: Score,
+    /// Sum of the squares of the scores, for the interval around their mean.
+    pub score_square_sum: Score,
     /// Items by source; items without one count as `unknown`.
     pub sources: BTreeMap<String, u64>,
+    /// Negative items that repeat no story the subject has had within `novelty.horizon`.
+    pub novel_negative: u64,
+    /// Novel negative items by source.
+    pub novel_sources: BTreeMap<String, u64>,
+    /// Novel negative items by topic, entity and group: of the market only.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub members: BTreeMap<Subject, u64>,
+    /// The stories of the negative items: with them a restart knows copies again.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub stories: Vec<StoryRecord>,
+    /// The subject's sentiment index at the end of the pane, and the weight behind it. See [`super::index`].
+    #[serde(default)]
+    pub index: Score,
+    #[serde(default)]
+    pub index_weight: Score,
+    /// Items in the window of `window.size` that ends with the pane, as a multiple of what is usual at that hour; `None`
+    /// before the past can tell.
+    #[serde(default)]
+    pub buzz: Option<f64>,
 }
 
 #[derive(Debug, Default)]
@@ -29,7 +51,9 @@ struct OpenPane {
     neutral: u64,
     positive: u64,
     score_sum: Score,
+    score_square_sum: Score,
     sources: BTreeMap<String, u64>,
+    negatives: Vec<NegativeItem>,
     /// Hashes of the ids counted, so that a record delivered twice counts once.
     ids: HashSet<u64>,
 }
@@ -39,6 +63,8 @@ struct OpenPane {
 pub struct OpenPanes {
     pane_ms: i64,
     panes: BTreeMap<EventTime, BTreeMap<Subject, OpenPane>>,
+    /// Without it every negative item is novel.
+    novelty: Option<Novelty>,
 }
 
 fn id_hash(id: &str) -> u64 {
@@ -50,7 +76,21 @@ fn id_hash(id: &str) -> u64 {
 
 impl OpenPanes {
     pub fn new(pane_ms: i64) -> Self {
-        Self { pane_ms, panes: BTreeMap::new() }
+        Self { pane_ms, panes: BTreeMap::new(), novelty: None }
+    }
+
+    pub fn with_novelty(self, novelty: Novelty) -> Self {
+        Self { novelty: Some(novelty), ..self }
+    }
+
+    pub fn novelty(&self) -> Option<&Novelty> {
+        self.novelty.as_ref()
+    }
+
+    /// Takes back what closed panes said of stories before a restart. In order of their start.
+    pub fn restore(&mut self, panes: &[PaneRecord]) {
+        let Some(novelty) = &mut self.novelty else { return };
+        panes.iter().for_each(|pane| novelty.restore(pane));
     }
 
     /// Counts an item in its pane; `false` if the pane has counted that id for that subject already.
@@ -61,15 +101,26 @@ impl OpenPanes {
             subjects.insert(item.subject.clone(), OpenPane::default());
         }
         let pane = subjects.get_mut(&item.subject).expect("inserted just now");
-        if !pane.ids.insert(id_hash(&item.id)) {
+        let id = id_hash(&item.id);
+        if !pane.ids.insert(id) {
             return false;
         }
         match item.sentiment {
-            Sentiment::Negative => pane.negative += 1,
+            Sentiment::Negative => {
+                pane.negative += 1;
+                pane.negatives.push(NegativeItem {
+                    at: EventTime(item.event_time_ms),
+                    id,
+                    sketch: item.title.as_deref().and_then(Sketch::of),
+                    source: item.source.clone(),
+                    subjects: item.subjects.clone(),
+                });
+            }
             Sentiment::Neutral => pane.neutral += 1,
             Sentiment::Positive => pane.positive += 1,
         }
         pane.score_sum.0 += item.score.0;
+        pane.score_square_sum.0 += item.score.squared().0;
         let source = item.source.as_deref().unwrap_or("unknown");
         match pane.sources.get_mut(source) {
             Some(count) => *count += 1,
@@ -87,22 +138,40 @@ impl OpenPanes {
     pub fn close(&mut self, end: EventTime) -> Vec<PaneRecord> {
         let open = self.panes.split_off(&end.plus(1 - self.pane_ms));
         let closed = std::mem::replace(&mut self.panes, open);
-        let records =
-            closed.into_iter().flat_map(|(start, subjects)| subjects.into_iter().map(move |(subject, pane)| (start, subject, pane)));
+        let mut records = Vec::new();
+        for (start, subjects) in closed {
+            for (subject, pane) in subjects {
+                let Novel { items, sources: novel_sources, members, stories } = match &mut self.novelty {
+                    Some(novelty) => novelty.judge(&subject, start, pane.negatives),
+                    None => Novel::all(pane.negatives),
+                };
+                records.push(PaneRecord {
+                    schema: SCHEMA_VERSION,
+                    subject,
+                    pane_start: start,
+                    pane_end: start.plus(self.pane_ms),
+                    count: pane.negative + pane.neutral + pane.positive,
+                    negative: pane.negative,
+                    neutral: pane.neutral,
+                    positive: pane.positive,
+                    score_sum: pane.score_sum,
+                    score_square_sum: pane.score_square_sum,
+                    sources: pane.sources,
+                    novel_negative: items,
+                    novel_sources,
+                    members,
+                    stories,
+                    // Known once the pane has its place among the others.
+                    index: Score::default(),
+                    index_weight: Score::default(),
+                    buzz: None,
+                });
+            }
+        }
+        if let Some(novelty) = &mut self.novelty {
+            novelty.forget_before(end);
+        }
         records
-            .map(|(start, subject, pane)| PaneRecord {
-                schema: SCHEMA_VERSION,
-                subject,
-                pane_start: start,
-                pane_end: start.plus(self.pane_ms),
-                count: pane.negative + pane.neutral + pane.positive,
-                negative: pane.negative,
-                neutral: pane.neutral,
-                positive: pane.positive,
-                score_sum: pane.score_sum,
-                sources: pane.sources,
-            })
-            .collect()
     }
 }
 
@@ -127,6 +196,7 @@ pub(crate) mod tests {
             source: Some("wire.example".into()),
             title: Some(format!("Headline {id}")),
             url: None,
+            subjects: Vec::new(),
         }
     }
 

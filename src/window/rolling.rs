@@ -2,7 +2,7 @@
 //!
 //! The frame holds one row per (subject, closed pane) in pane order, so a window is a slice and one group-by.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use polars::prelude::{Column, DataFrame, PolarsResult};
 
@@ -17,9 +17,37 @@ pub struct WindowCounts {
     pub neutral: u64,
     pub positive: u64,
     pub score_sum: Score,
+    pub score_square_sum: Score,
+    /// Negative items that repeat no story: see [`crate::novelty`].
+    pub novel_negative: u64,
 }
 
 impl WindowCounts {
+    pub fn add(&mut self, other: &Self) {
+        self.count += other.count;
+        self.negative += other.negative;
+        self.neutral += other.neutral;
+        self.positive += other.positive;
+        self.score_sum.0 += other.score_sum.0;
+        self.score_square_sum.0 += other.score_square_sum.0;
+        self.novel_negative += other.novel_negative;
+    }
+
+    /// What is left without `part`, which may be counted a little otherwise.
+    pub fn without(&self, part: &Self) -> Self {
+        let [negative, neutral, positive] = [(self.negative, part.negative), (self.neutral, part.neutral), (self.positive, part.positive)]
+            .map(|(all, part)| all.saturating_sub(part));
+        Self {
+            count: negative + neutral + positive,
+            negative,
+            neutral,
+            positive,
+            score_sum: Score(self.score_sum.0 - part.score_sum.0),
+            score_square_sum: Score(self.score_square_sum.0 - part.score_square_sum.0),
+            novel_negative: 0,
+        }
+    }
+
     pub fn negative_share(&self) -> f64 {
         self.negative as f64 / self.count as f64
     }
@@ -37,19 +65,27 @@ pub struct History {
     panes: VecDeque<(EventTime, usize)>,
     subjects: Vec<Subject>,
     index: HashMap<Subject, u32>,
-    /// Per subject: pane start and the sources seen in it.
-    sources: HashMap<u32, VecDeque<(EventTime, Vec<String>)>>,
+    /// Per subject: pane start and what was seen in it.
+    names: HashMap<u32, VecDeque<(EventTime, PaneNames)>>,
+}
+
+/// What of a pane is a set, not a sum.
+struct PaneNames {
+    sources: Vec<String>,
+    novel_sources: Vec<String>,
+    novel_negative: u64,
+    members: BTreeMap<Subject, u64>,
 }
 
 /// How many chunks the frame may gather before they are joined: joining copies, many chunks slow every slice.
 const MAX_CHUNKS: usize = 64;
 
-const SUMS: [&str; 5] = ["count", "negative", "neutral", "positive", "score"];
+const SUMS: [&str; 7] = ["count", "negative", "neutral", "positive", "score", "score_square", "novel_negative"];
 
 impl History {
     pub fn new() -> Self {
         let frame = frame(Vec::new(), Vec::new()).expect("empty columns have equal lengths");
-        Self { frame, panes: VecDeque::new(), subjects: Vec::new(), index: HashMap::new(), sources: HashMap::new() }
+        Self { frame, panes: VecDeque::new(), subjects: Vec::new(), index: HashMap::new(), names: HashMap::new() }
     }
 
     /// Appends closed panes, in order of their start and not before those already here.
@@ -62,8 +98,22 @@ impl History {
         for record in records {
             let subject = self.intern(&record.subject);
             subjects.push(subject);
-            rows.push([record.count as i64, record.negative as i64, record.neutral as i64, record.positive as i64, record.score_sum.0]);
-            self.sources.entry(subject).or_default().push_back((record.pane_start, record.sources.keys().cloned().collect()));
+            rows.push([
+                record.count as i64,
+                record.negative as i64,
+                record.neutral as i64,
+                record.positive as i64,
+                record.score_sum.0,
+                record.score_square_sum.0,
+                record.novel_negative as i64,
+            ]);
+            let names = PaneNames {
+                sources: record.sources.keys().cloned().collect(),
+                novel_sources: record.novel_sources.keys().cloned().collect(),
+                novel_negative: record.novel_negative,
+                members: record.members.clone(),
+            };
+            self.names.entry(subject).or_default().push_back((record.pane_start, names));
             match self.panes.back_mut() {
                 Some((start, height)) if *start == record.pane_start => *height += 1,
                 last => {
@@ -111,18 +161,20 @@ impl History {
         #[allow(deprecated)]
         let sums = slice.group_by(["subject"])?.select(SUMS).sum()?;
         let column = |name: &str| -> PolarsResult<Vec<i64>> { Ok(sums.column(name)?.i64()?.into_no_null_iter().collect()) };
-        let [counts, negatives, neutrals, positives, scores] = SUMS.map(|name| column(&format!("{name}_sum")));
-        let (counts, negatives, neutrals, positives, scores) = (counts?, negatives?, neutrals?, positives?, scores?);
+        let columns: Vec<Vec<i64>> = SUMS.iter().map(|name| column(&format!("{name}_sum"))).collect::<PolarsResult<_>>()?;
         let subjects = sums.column("subject")?.u32()?.into_no_null_iter();
         Ok(subjects
             .enumerate()
             .map(|(row, subject)| {
+                let [count, negative, neutral, positive, score, score_square, novel] = std::array::from_fn(|index| columns[index][row]);
                 let counts = WindowCounts {
-                    count: counts[row] as u64,
-                    negative: negatives[row] as u64,
-                    neutral: neutrals[row] as u64,
-                    positive: positives[row] as u64,
-                    score_sum: Score(scores[row]),
+                    count: count as u64,
+                    negative: negative as u64,
+                    neutral: neutral as u64,
+                    positive: positive as u64,
+                    score_sum: Score(score),
+                    score_square_sum: Score(score_square),
+                    novel_negative: novel as u64,
                 };
                 (self.subjects[subject as usize].clone(), counts)
             })
@@ -131,10 +183,31 @@ impl History {
 
     /// Distinct sources of a subject in the panes that start in `[start, end)`.
     pub fn distinct_sources(&self, subject: &Subject, start: EventTime, end: EventTime) -> usize {
-        let panes = self.index.get(subject).and_then(|index| self.sources.get(index));
-        let seen: HashSet<&String> =
-            panes.into_iter().flatten().filter(|(pane, _)| (start..end).contains(pane)).flat_map(|(_, sources)| sources).collect();
-        seen.len()
+        self.names(subject, start, end).flat_map(|names| &names.sources).collect::<HashSet<_>>().len()
+    }
+
+    /// Novel negative items of a subject.
+    pub fn novel_negative(&self, subject: &Subject, start: EventTime, end: EventTime) -> u64 {
+        self.names(subject, start, end).map(|names| names.novel_negative).sum()
+    }
+
+    /// Sources of a subject's novel negative items, in order.
+    pub fn novel_sources(&self, subject: &Subject, start: EventTime, end: EventTime) -> BTreeSet<&str> {
+        self.names(subject, start, end).flat_map(|names| &names.novel_sources).map(String::as_str).collect()
+    }
+
+    /// Novel negative items by what else they are about: of the market only.
+    pub fn members(&self, start: EventTime, end: EventTime) -> BTreeMap<&Subject, u64> {
+        let mut members = BTreeMap::new();
+        for (member, items) in self.names(&Subject::market(), start, end).flat_map(|names| &names.members) {
+            *members.entry(member).or_default() += items;
+        }
+        members
+    }
+
+    fn names(&self, subject: &Subject, start: EventTime, end: EventTime) -> impl Iterator<Item = &PaneNames> {
+        let panes = self.index.get(subject).and_then(|index| self.names.get(index));
+        panes.into_iter().flatten().filter(move |(pane, _)| (start..end).contains(pane)).map(|(_, names)| names)
     }
 
     /// Start of the newest pane held.
@@ -155,7 +228,7 @@ impl History {
             return;
         }
         self.frame = self.frame.slice(rows as i64, self.frame.height() - rows);
-        self.sources.retain(|_, panes| {
+        self.names.retain(|_, panes| {
             while panes.front().is_some_and(|&(pane, _)| pane < start) {
                 panes.pop_front();
             }
@@ -170,7 +243,7 @@ impl Default for History {
     }
 }
 
-fn frame(subjects: Vec<u32>, rows: Vec<[i64; 5]>) -> PolarsResult<DataFrame> {
+fn frame(subjects: Vec<u32>, rows: Vec<[i64; SUMS.len()]>) -> PolarsResult<DataFrame> {
     let height = subjects.len();
     let mut columns = vec![Column::new("subject".into(), subjects)];
     for (index, name) in SUMS.into_iter().enumerate() {
@@ -195,6 +268,9 @@ mod tests {
             window.neutral += u64::from(item.sentiment == Sentiment::Neutral);
             window.positive += u64::from(item.sentiment == Sentiment::Positive);
             window.score_sum.0 += item.score.0;
+            window.score_square_sum.0 += item.score.squared().0;
+            // Without novelty every negative item is novel.
+            window.novel_negative = window.negative;
         }
         windows
     }

@@ -102,11 +102,24 @@ impl PartitionClock {
             raw_partitions: partitions,
             watermark_ms: watermark.map(|at| at.0),
             idle,
+            market: Vec::new(),
         })
     }
-}
 
-impl PartitionClock {
+    /// What was said last, to be said again; nothing yet holds event time back.
+    pub fn restate(&self, partition: i32, partitions: i32) -> WatermarkObservation {
+        let (watermark, idle) = self.announced.unwrap_or((None, false));
+        let watermark_ms = watermark.map(|at| at.0);
+        WatermarkObservation {
+            schema: SCHEMA_VERSION,
+            raw_partition: partition,
+            raw_partitions: partitions,
+            watermark_ms,
+            idle,
+            market: Vec::new(),
+        }
+    }
+
     /// The record to write when the partition is given up: not idle any more, so that event time waits for the next
     /// owner. Otherwise what arrives between two owners would be late.
     pub fn release(&self, partition: i32, partitions: i32) -> Option<WatermarkObservation> {
@@ -117,6 +130,7 @@ impl PartitionClock {
             raw_partitions: partitions,
             watermark_ms: watermark.map(|at| at.0),
             idle: false,
+            market: Vec::new(),
         })
     }
 }
@@ -205,7 +219,7 @@ mod tests {
     }
 
     fn record(raw_partition: i32, watermark_ms: Option<i64>, idle: bool) -> WatermarkObservation {
-        WatermarkObservation { schema: 1, raw_partition, raw_partitions: 2, watermark_ms, idle }
+        WatermarkObservation { schema: 1, raw_partition, raw_partitions: 2, watermark_ms, idle, market: Vec::new() }
     }
 
     #[test]
@@ -273,6 +287,7 @@ mod tests {
                 raw_partitions: 300,
                 watermark_ms,
                 idle: partition % 3 == 0,
+                market: Vec::new(),
             });
         }
         let json = serde_json::to_string(&merge).unwrap();
@@ -326,7 +341,7 @@ mod tests {
             let mut merge = WatermarkMerge::default();
             let mut last = None;
             for (partition, watermark_ms, idle) in steps {
-                merge.merge(&WatermarkObservation { schema: 1, raw_partition: partition, raw_partitions: 3, watermark_ms, idle });
+                merge.merge(&WatermarkObservation { schema: 1, raw_partition: partition, raw_partitions: 3, watermark_ms, idle, market: Vec::new() });
                 proptest::prop_assert!(merge.current() >= last);
                 last = merge.current();
             }

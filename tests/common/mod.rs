@@ -423,11 +423,19 @@ pub fn brute_force_panes(scored: &[Value], pane_ms: i64) -> BTreeMap<(String, i6
     panes
 }
 
+/// What each partition knows of the market, as panes in the same form; all must know the same.
+pub fn market_counts(windows: &[Read1]) -> BTreeMap<(String, i64), [i64; 5]> {
+    panes_of(windows, |subject| subject == "market-counts")
+}
+
 /// `sentiment.windows` in the same form; a pane published again must be the same.
 pub fn published_panes(windows: &[Read1]) -> BTreeMap<(String, i64), [i64; 5]> {
+    panes_of(windows, |subject| subject != "market-counts")
+}
+
+fn panes_of(windows: &[Read1], which: impl Fn(&str) -> bool) -> BTreeMap<(String, i64), [i64; 5]> {
     let mut panes = BTreeMap::new();
-    for record in windows {
-        let json = record.json();
+    for json in windows.iter().map(Read1::json).filter(|json| which(json["subject"].as_str().unwrap())) {
         let start = chrono::DateTime::parse_from_rfc3339(json["pane_start"].as_str().unwrap()).unwrap().timestamp_millis();
         let count = |name: &str| json[name].as_i64().unwrap();
         let score = (json["score_sum"].as_f64().unwrap() * 1e6).round() as i64;

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use bellwether::config::Config;
 use bellwether::enrich::Watchlist;
-use bellwether::news::{ItemObservation, Observation, Score, Sentiment, Subject, WatermarkObservation};
-use bellwether::pipeline::partition::{Output, PartitionMonitor};
+use bellwether::news::{EventTime, ItemObservation, Observation, Score, Sentiment, Subject, WatermarkObservation};
+use bellwether::pipeline::offline::OfflineMonitor;
+use bellwether::pipeline::partition::Output;
+use bellwether::window::MarketTally;
 
 use super::{Broker, Process, Read1, Site, produce_batches_of, read_topic, wait_for};
 
@@ -24,22 +26,47 @@ hop = '30s'
 [detect]
 history = '6h'
 min_history = '1h'
+[novelty]
+horizon = '1h'
 [rules.share]
 group_by = 'topic'
 condition = 'share'
 min_count = 5
+confidence = 0.8
 warning = 0.6
 critical = 0.9
 resolve = 0.4
 keep_firing_for = '1m'
 cooldown = '2m'
+[rules.share.overrides.'topic:Earnings']
+yields = false
 [rules.surge]
 group_by = 'market'
 condition = 'surge'
-warning = 1e-4
-critical = 1e-9
-resolve = 1e-2
+false_alarms_per_month = { warning = 1.0, critical = 0.001 }
 for = '30s'
+# Every partition knows whether the market's alert is open, and topics wait for it.
+[rules.mood]
+group_by = 'market'
+condition = 'level'
+inhibits = true
+warning = -0.35
+critical = -0.6
+resolve = -0.3
+keep_firing_for = '1m'
+cooldown = '2m'
+[rules.relative]
+group_by = 'topic'
+condition = 'relative'
+min_count = 5
+confidence = 0.8
+warning = 0.2
+critical = 0.6
+resolve = 0.1
+for = '1m'
+[rules.relative.overrides.'topic:Macro']
+for = '3m'
+quiet_hours = ['08:00-08:30']
 ";
 
 /// Its own group and outputs, one log for all.
@@ -65,14 +92,18 @@ pub fn partition_of(subject: &str) -> i32 {
     subject.bytes().map(i32::from).sum::<i32>() % PARTITIONS
 }
 
-/// An item every two seconds: twenty thousand are some eleven hours with three bad spells. A little disorder among them, and
-/// some are delivered twice.
+/// An item every two seconds: twenty thousand are some eleven hours with four bad spells, one of two topics only. A
+/// little disorder among them, some copies, and some delivered twice.
 pub fn log(items: i64) -> Log {
     let topics = ["Macro", "Markets", "Earnings", "Currencies", "Politics"];
     let mut log = Log::new();
+    let mut tallies = [MarketTally::default(), MarketTally::default()];
     for number in 0..items {
         let second = number * 2;
-        let bad = (12_000..12_600).contains(&second) || (24_000..24_200).contains(&second) || (33_000..34_500).contains(&second);
+        let bad = (12_000..12_600).contains(&second)
+            || (24_000..24_200).contains(&second)
+            || ((30_000..31_500).contains(&second) && number % 5 < 2)
+            || (33_000..34_500).contains(&second);
         let sentiment = match (bad, number % 7) {
             (true, 0..6) | (false, 0) => Sentiment::Negative,
             (_, 1 | 2) => Sentiment::Positive,
@@ -84,18 +115,23 @@ pub fn log(items: i64) -> Log {
             Sentiment::Positive => 0.7,
         };
         let topic = topics[(number % 5) as usize];
+        let event_time_ms = START_MS + (second + (number * 7) % 11) * 1000;
+        tallies[(number % 2) as usize].count(EventTime(event_time_ms), sentiment, Score::from_f64(score), 10_000);
+        // Some of the news repeats what was told a minute ago.
+        let story = if number % 6 == 0 { number - 35 } else { number };
         for subject in ["market".to_owned(), format!("topic:{topic}")] {
             let item = ItemObservation {
                 schema: 1,
                 subject: Subject(subject.clone()),
                 id: format!("item-{number}"),
-                event_time_ms: START_MS + (second + (number * 7) % 11) * 1000,
+                event_time_ms,
                 topic: topic.to_owned(),
                 sentiment,
                 score: Score::from_f64(score),
                 source: Some(format!("source-{}.example", number % 4)),
-                title: Some(format!("Item {number} of the synthetic log")),
+                title: Some(format!("Item {story} of the synthetic log")),
                 url: None,
+                subjects: if subject == "market" { vec![Subject::topic(topic)] } else { Vec::new() },
             };
             let record = (partition_of(&subject), Observation::Item(item));
             if number % 40 == 0 {
@@ -105,9 +141,16 @@ pub fn log(items: i64) -> Log {
         }
         if number % 10 == 9 || number == items - 1 {
             for (raw_partition, behind) in [(0, 12), (1, 15)] {
+                let market = tallies[raw_partition as usize].take();
                 let watermark_ms = Some(START_MS + (second - behind) * 1000);
-                let watermark =
-                    Observation::Watermark(WatermarkObservation { schema: 1, raw_partition, raw_partitions: 2, watermark_ms, idle: false });
+                let watermark = Observation::Watermark(WatermarkObservation {
+                    schema: 1,
+                    raw_partition,
+                    raw_partitions: 2,
+                    watermark_ms,
+                    idle: false,
+                    market,
+                });
                 log.extend((0..PARTITIONS).map(|partition| (partition, watermark.clone())));
             }
         }
@@ -175,13 +218,9 @@ pub fn offline(log: &[(i32, Observation)]) -> Published {
 pub fn offline_by(config: &str, log: &[(i32, Observation)]) -> Published {
     let config = Arc::new(Config::from_toml(config, &[], None).unwrap());
     let (mut windows, mut alerts) = (BTreeMap::<i32, Vec<String>>::new(), Vec::new());
-    let mut monitors: Vec<PartitionMonitor> =
-        (0..PARTITIONS).map(|_| PartitionMonitor::new(config.clone(), Arc::new(Watchlist::empty()), 0)).collect();
-    let mut offsets = [0; PARTITIONS as usize];
+    let mut monitor = OfflineMonitor::new(&config, &Arc::new(Watchlist::empty()), PARTITIONS as usize);
     for (partition, observation) in log {
-        let place = *partition as usize;
-        let (_, outputs) = monitors[place].observe(observation, offsets[place]);
-        offsets[place] += 1;
+        let (_, outputs) = monitor.observe(*partition as usize, observation);
         for output in outputs {
             match output {
                 Output::Pane(pane) => windows.entry(*partition).or_default().push(serde_json::to_string(&pane).unwrap()),

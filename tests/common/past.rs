@@ -46,9 +46,7 @@ cooldown = '2m'
 [rules.surge]
 group_by = 'topic'
 condition = 'surge'
-warning = 1e-5
-critical = 1e-9
-resolve = 1e-2
+false_alarms_per_month = { warning = 0.1, critical = 0.001 }
 for = '30s'
 ";
 
@@ -107,6 +105,7 @@ fn item(number: usize, subject_number: usize, at: EventTime) -> Observation {
         source: Some(format!("source-{}.example", number % 4)),
         title: Some(format!("Item {number} of the day, with a headline of an ordinary length")),
         url: Some(format!("https://source-{}.example/item-{number}", number % 4)),
+        subjects: Vec::new(),
     })
 }
 
@@ -135,7 +134,14 @@ fn observations(size: Size, partition: usize, from: EventTime, to: EventTime) ->
 }
 
 fn watermark(at: EventTime) -> Observation {
-    Observation::Watermark(WatermarkObservation { schema: 1, raw_partition: 0, raw_partitions: 1, watermark_ms: Some(at.0), idle: false })
+    Observation::Watermark(WatermarkObservation {
+        schema: 1,
+        raw_partition: 0,
+        raw_partitions: 1,
+        watermark_ms: Some(at.0),
+        idle: false,
+        market: Vec::new(),
+    })
 }
 
 fn sort_out(outputs: Vec<Output>) -> (Vec<PaneRecord>, Vec<AlertRecord>) {
@@ -173,7 +179,15 @@ fn earlier_panes(size: Size, partition: usize, count: usize) -> Vec<PaneRecord> 
                 neutral: BURST as u64 - negative,
                 positive: 0,
                 score_sum: Score::from_f64(-0.8 * negative as f64),
+                score_square_sum: Score::from_f64(0.64 * negative as f64),
                 sources: BTreeMap::from([("source-0.example".to_owned(), 3), ("source-1.example".to_owned(), 4)]),
+                novel_negative: negative,
+                novel_sources: BTreeMap::from([("source-0.example".to_owned(), negative)]),
+                members: BTreeMap::new(),
+                stories: Vec::new(),
+                index: Score::from_f64(-0.8 * negative as f64 / BURST as f64),
+                index_weight: Score::from_f64(BURST as f64),
+                buzz: None,
             }
         })
         .collect();
@@ -204,7 +218,14 @@ pub fn past(size: Size, partition: usize) -> Past {
     let mut watermarks = WatermarkMerge::default();
     let Observation::Watermark(last) = watermark(JUDGED_FROM) else { unreachable!() };
     watermarks.merge(&last);
-    let before = Checkpoint { closed_until: JUDGED_FROM, position: judged as i64, watermarks, since: Some(WEEK_START) };
+    let before = Checkpoint {
+        closed_until: JUDGED_FROM,
+        position: judged as i64,
+        watermarks,
+        since: Some(WEEK_START),
+        market: BTreeMap::new(),
+        owns_market: false,
+    };
     let mut monitor = PartitionMonitor::restore(config, Arc::new(Watchlist::empty()), &before, &windows, &[], 0);
     let (panes, alerts) = observe(&mut monitor, &day, 0);
     windows.extend(panes);

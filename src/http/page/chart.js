@@ -1,4 +1,5 @@
-// The large chart of one subject: mean score around zero, below it the number of items and of negative items.
+// The large chart of one subject: mean score around zero with the index as a dashed line, below it the number of items and
+// of negative items.
 
 import { capital, clock, minute, plural, signed, whole } from './format.js';
 
@@ -54,6 +55,14 @@ export function createScoreChart(container, legend) {
     },
   });
   score.priceScale().applyOptions({ scaleMargins: { top: 0.06, bottom: 0.06 } });
+  const index = chart.addSeries(library.LineSeries, {
+    lineWidth: 1,
+    lineStyle: library.LineStyle.Dashed,
+    crosshairMarkerVisible: false,
+    priceLineVisible: false,
+    lastValueVisible: false,
+    priceFormat: { type: 'custom', minMove: 0.01, formatter: signed },
+  });
   const zero = score.createPriceLine({ price: 0, lineWidth: 1, lineStyle: library.LineStyle.Solid, axisLabelVisible: false });
   // Bars a pixel or two wide make stripes; a filled step is the same histogram without them.
   const volume = () => chart.addSeries(library.AreaSeries, {
@@ -90,6 +99,7 @@ export function createScoreChart(container, legend) {
       return index + 1 < slots.length && slots[index + 1].mean == null ? { time, value: mean, ...INVISIBLE } : { time, value: mean };
     }));
     score.applyOptions({ lastValueVisible: slots.at(-1)?.mean != null });
+    index.setData(slots.map(({ time, index: value }) => (value == null ? { time } : { time, value })));
     items.setData(slots.map(({ time, count }) => ({ time, value: count })));
     negatives.setData(slots.map(({ time, negative }) => ({ time, value: negative })));
     // A young series starts at the right edge.
@@ -102,7 +112,7 @@ export function createScoreChart(container, legend) {
   function paintLegend(time) {
     const slot = slots.find(candidate => candidate.time === time) ?? slots.at(-1);
     const alert = slot?.severity ? `  ${capital(slot.severity)} alert open` : '';
-    const text = slot ? `${clock(slot.time * 1000)} UTC  mean ${signed(slot.mean)}  ${plural(slot.count, 'item')}, ${whole(slot.negative)} negative${alert}` : '';
+    const text = slot ? `${clock(slot.time * 1000)} UTC  mean ${signed(slot.mean)}  index ${signed(slot.index)}  ${plural(slot.count, 'item')}, ${whole(slot.negative)} negative${alert}` : '';
     if (legend.textContent !== text) legend.textContent = text;
   }
 
@@ -119,6 +129,7 @@ export function createScoreChart(container, legend) {
       bottomLineColor: colour('negative'), bottomFillColor1: colour('negative-fill-faint'), bottomFillColor2: colour('negative-fill'),
     });
     zero.applyOptions({ color: muted });
+    index.applyOptions({ color: colour('accent') });
     items.applyOptions({ topColor: colour('volume'), bottomColor: colour('volume') });
     negatives.applyOptions({ topColor: colour('negative-volume'), bottomColor: colour('negative-volume') });
     shown = '';
@@ -140,12 +151,12 @@ function severityAt(time, transitions) {
 // The chart's axis counts slots, not seconds: slots between the points keep it true to time. A point is sent only when its
 // window moved, so within one window length the last point still holds; after a longer silence there is no data.
 function timeSlots(points, windowSeconds) {
-  const known = points.map(({ t, mean, count, negative }) => ({ time: Math.floor(t / 1000), mean, count, negative }));
+  const known = points.map(({ t, mean, index, count, negative }) => ({ time: Math.floor(t / 1000), mean, index, count, negative }));
   const bySecond = [...new Map(known.map(slot => [slot.time, slot])).values()];
   const step = Math.min(...bySecond.slice(1).map((slot, index) => slot.time - bySecond[index].time));
   return bySecond.flatMap((slot, index) => {
     const gap = (bySecond[index + 1]?.time ?? slot.time) - slot.time;
-    const held = gap <= windowSeconds ? slot : { mean: null, count: 0, negative: 0 };
+    const held = gap <= windowSeconds ? slot : { mean: null, index: null, count: 0, negative: 0 };
     const missing = Math.min(Math.ceil(gap / step) - 1, LONGEST_GAP_SLOTS);
     return [slot, ...Array.from({ length: Math.max(0, missing) }, (_, number) => ({ ...held, time: slot.time + (number + 1) * step }))];
   });

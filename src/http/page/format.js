@@ -21,6 +21,8 @@ export function signed(value) {
   return (value < 0 ? '−' : '+') + text;
 }
 
+export const times = ratio => (ratio == null ? NONE : `${ratio < 10 ? ratio.toFixed(1) : whole(ratio)}×`);
+
 export function rate(value) {
   if (value == null) return NONE;
   return value < 100 ? value.toFixed(1) : whole(value);

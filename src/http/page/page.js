@@ -2,7 +2,7 @@
 // Every text from the stream is set as textContent, every link is checked to be http(s): news is untrusted input.
 
 import { createScoreChart } from './chart.js';
-import { NONE, capital, clock, day, duration, minute, percent, plural, rate, scientific, shortDay, signed, whole } from './format.js';
+import { NONE, capital, clock, day, duration, minute, percent, plural, rate, scientific, shortDay, signed, times, whole } from './format.js';
 
 const POINTS_KEPT = 360;
 const RATE_SECONDS_SHOWN = 300;
@@ -29,6 +29,8 @@ const state = {
   rate: [],
   subjects: new Map(),
   open: [],
+  silent: {}, // alert id → since when its window has been empty
+  waiting: {}, // what keeps alerts back → how many
   recent: [],
   selected: 'market',
   lastMessageAt: 0,
@@ -94,7 +96,7 @@ function applySnapshot({ rate, subjects, alerts, ...head }) {
   state.head = head;
   state.rate = rate.slice(-RATE_SECONDS_SHOWN);
   state.subjects = new Map(subjects.map(subject => [subject.subject, { ...subject, points: subject.points.slice(-POINTS_KEPT), moved: true }]));
-  state.open = alerts.open;
+  takeAlerts(alerts);
   state.recent = [...alerts.recent].sort(newestFirst).slice(0, TRANSITIONS_KEPT);
   announce(alerts.open.length === 0 ? 'No open alerts.' : `${plural(alerts.open.length, 'open alert')}. ${alerts.open.map(alert => alert.why).join(' ')}`);
 }
@@ -113,13 +115,17 @@ function applyUpdate({ rate_point: ratePoint, subjects, alerts, ...head }) {
     const last = subject.points.at(-1)?.t ?? -Infinity;
     subject.points = [...subject.points, ...points.filter(({ t }) => t > last)].slice(-POINTS_KEPT);
   }
-  state.open = alerts.open;
+  takeAlerts(alerts);
   const known = new Set(state.recent.map(transitionKey));
   const fresh = alerts.recent.filter(alert => !known.has(transitionKey(alert)));
   if (fresh.length > 0) {
     state.recent = [...fresh, ...state.recent].sort(newestFirst).slice(0, TRANSITIONS_KEPT);
     announce(fresh.map(alert => `${capital(alert.severity)} alert ${alert.transition}: ${alert.subject_name}. ${alert.why}`).join(' '));
   }
+}
+
+function takeAlerts({ open, silent, waiting }) {
+  Object.assign(state, { open, silent, waiting });
 }
 
 function announce(text) {
@@ -257,10 +263,17 @@ function paintAlerts() {
     const now = Math.max(Date.parse(state.head.event_time ?? alert.at), Date.parse(alert.at));
     const seconds = (now - Date.parse(alert.started_at)) / 1000;
     setText(card.slots.since, `since ${minute(alert.started_at)}${seconds > 0 ? ` (${duration(seconds)})` : ''}`);
+    const silentSince = state.silent[alert.id];
+    card.slots.silent.hidden = !silentSince;
+    setText(card.slots.silent, silentSince ? `No items in its window since ${minute(silentSince)}: not resolved, but unknown.` : '');
   });
   setText(element('alerts-count'), open.length > 0 ? String(open.length) : '');
   document.body.dataset.alerts = open.some(alert => alert.severity === 'critical') ? 'critical' : open.length > 0 ? 'warning' : 'none';
   if (changed || list.childElementCount !== open.length) replaceKeepingFocus(list, open.map(alert => alertCards.get(alert.id).root));
+  const reasons = { market: 'while the market’s alert is open', quiet_hours: 'for the end of quiet hours' };
+  const waiting = Object.entries(state.waiting).filter(([, count]) => count > 0).map(([reason, count]) => `${plural(count, 'alert')} ${count === 1 ? 'waits' : 'wait'} ${reasons[reason] ?? reason}`);
+  element('alerts-waiting').hidden = waiting.length === 0;
+  setText(element('alerts-waiting'), waiting.length > 0 ? `${waiting.join('; ')}.` : '');
   const quiet = element('alerts-quiet');
   quiet.hidden = open.length > 0;
   setText(quiet, `No open alerts.${state.subjects.size > 0 ? ` Watching ${plural(state.subjects.size, 'subject')}.` : ''}`);
@@ -268,19 +281,23 @@ function paintAlerts() {
 
 function alertCard(alert) {
   const { root, slots } = fromTemplate('alert-template');
-  const { window, baseline, evidence, threshold } = alert;
+  const { window, baseline, evidence, threshold, members } = alert;
   root.dataset.severity = alert.severity;
   setText(slots.severity, capital(alert.severity));
   slots.subject.href = hashOf(alert.subject);
   setText(slots.subject, alert.subject_name);
   setText(slots.why, alert.why);
+  slots.single.hidden = !alert.single_source;
+  slots.members.hidden = members.length === 0;
+  if (members.length > 0) slots.members.replaceChildren('Members: ', ...members.flatMap((member, index) => [index > 0 ? ', ' : '', memberLink(member)]));
   setText(slots.negative, `${whole(window.negative)} of ${whole(window.count)}`);
+  setText(slots.novel, whole(window.novel_negative));
   setScore(slots.mean, window.mean_score);
   setText(slots.sources, whole(window.sources));
   setText(slots.expected, baseline ? String(Number(baseline.expected_negative.toPrecision(2))) : NONE);
   slots.expected.title = baseline ? `negative items expected from ${Math.round(baseline.history_hours)} hours of history` : 'no baseline';
   setText(slots['threshold-name'], alert.p_value == null ? 'Threshold' : 'p-value');
-  const limit = threshold.name.endsWith('share') ? percent(threshold.value) : threshold.name.endsWith('score') ? signed(threshold.value) : scientific(threshold.value);
+  const limit = threshold.name.includes('share') ? percent(threshold.value) : threshold.name.endsWith('score') ? signed(threshold.value) : scientific(threshold.value);
   setText(slots.threshold, alert.p_value == null ? limit : scientific(alert.p_value));
   slots.threshold.title = `rule ${alert.rule} (${alert.condition}), ${threshold.name.replaceAll('_', ' ')} ${limit}`;
   const [worst, ...others] = evidence.map(evidenceItem); // most negative first
@@ -288,6 +305,13 @@ function alertCard(alert) {
   slots.evidence.append(...others);
   setText(slots['details-summary'], `Figures${others.length > 0 ? ` and ${plural(others.length, 'more item')}` : ''}, rule ${alert.rule}`);
   return { root, slots, details: root.querySelector('details') };
+}
+
+function memberLink({ subject, subject_name: name, novel_negative: count }) {
+  const link = document.createElement('a');
+  link.href = hashOf(subject);
+  link.textContent = `${name} (${whole(count)})`;
+  return link;
 }
 
 function evidenceItem(item) {
@@ -305,7 +329,8 @@ function evidenceItem(item) {
   } else {
     setText(slots.title, title);
   }
-  setText(slots.origin, `${item.source ?? 'unknown source'}, ${minute(item.published_at)}`);
+  const spread = item.copies > 0 ? `, told ${whole(item.copies + 1)} times by ${plural(item.sources, 'source')} since ${minute(item.first_seen)}` : '';
+  setText(slots.origin, `${item.source ?? 'unknown source'}, ${minute(item.published_at)}${spread}`);
   return root;
 }
 
@@ -467,6 +492,8 @@ function paintSelected() {
   setScore(element('subject-mean'), window?.mean_score);
   setText(element('subject-share'), percent(negativeShare(window)));
   setText(element('subject-count'), whole(window?.count));
+  setScore(element('subject-index'), subject?.index);
+  setText(element('subject-buzz'), times(subject?.buzz));
   const mix = element('subject-mix');
   const labels = ['negative', 'neutral', 'positive'];
   for (const label of labels) mix.querySelector(`.${label}`).style.flexGrow = String(window?.[label] ?? 0);
