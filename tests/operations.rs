@@ -24,7 +24,12 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 /// The string that each call ends with.
 fn messages(code: &str, macro_name: &str) -> Vec<String> {
     let begin = format!("tracing::{macro_name}!(");
-    code.split(&begin).skip(1).map(|call| call.split("\")").next().unwrap().rsplit('"').next().unwrap().to_owned()).collect()
+    let message = |call: &str| {
+        let mut quotes = call.match_indices('"').map(|(at, _)| at);
+        let end = quotes.find(|at| call[at + 1..].trim_start().starts_with(')')).expect("a call ends with its message");
+        call[..end].rsplit('"').next().unwrap_or_default().to_owned()
+    };
+    code.split(&begin).skip(1).map(message).collect()
 }
 
 #[test]

@@ -12,6 +12,8 @@ use rdkafka::message::Message;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use crate::common::wait_for;
+
 /// Short panes, so that something is published all the time.
 pub const RULES: &str = "
 [window]
@@ -54,7 +56,7 @@ impl Stream {
                 }
                 std::thread::sleep(TICK.saturating_sub(began.elapsed()));
             }
-            producer.flush(Duration::from_secs(10)).unwrap();
+            producer.flush(Duration::from_secs(60)).unwrap();
         });
         Self { stop, thread: Some(thread) }
     }
@@ -120,7 +122,9 @@ impl Subscriber {
             .unwrap();
         let mut list = TopicPartitionList::new();
         for partition in 0..partitions {
-            let (_, end) = consumer.fetch_watermarks(topic, partition, Duration::from_secs(20)).unwrap();
+            // A topic made just now may have no leader yet.
+            let end = || consumer.fetch_watermarks(topic, partition, Duration::from_secs(20)).ok().map(|(_, end)| end);
+            let end = wait_for("the end of a partition", 60, end);
             list.add_partition_offset(topic, partition, Offset::Offset(end)).unwrap();
         }
         consumer.assign(&list).unwrap();

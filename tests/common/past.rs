@@ -21,7 +21,7 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::Site;
+use super::{Site, wait_for};
 
 /// A rule with a window of a day, so that a day of observations must be read again for its evidence.
 pub const RULES: &str = "
@@ -252,7 +252,8 @@ pub fn leave(site: &Site, pasts: &[Past]) {
     for (past, mut element) in pasts.iter().zip(list.elements()) {
         element.set_metadata(serde_json::to_string(&past.committed.1).unwrap());
     }
-    consumer.commit(&list, CommitMode::Sync).unwrap();
+    // A coordinator is made with its first group.
+    wait_for("the checkpoints to be committed", 60, || consumer.commit(&list, CommitMode::Sync).ok());
 }
 
 /// What is observed after the restart.
