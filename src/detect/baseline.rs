@@ -4,6 +4,7 @@
 //! back computes the same, bit for bit. Estimates are shrunk step by step, a kind's past being the prior of a subject's.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 
 use super::surge::{MONTH_MS, NegativeBinomial, Prior, Rise, Tail, Usual};
 use crate::news::{EventTime, Subject, SubjectKind};
@@ -23,6 +24,8 @@ pub struct Reach {
     pub min_history_ms: i64,
     /// How far the CUSUM looks back. Its baseline ends there, so that a rise is not taken for usual while it goes on.
     pub rise_ms: i64,
+    /// Slices between fits: 1 for the monitor; more where slices are short of rows and rows come by the hundred thousand.
+    pub refit: i64,
 }
 
 impl Reach {
@@ -66,6 +69,8 @@ struct Track {
     buckets: VecDeque<(i64, u32)>,
     window: Option<(i64, Window)>,
     cusum: Option<(i64, Option<Basis>)>,
+    /// Fits of windows and of the CUSUM, where they serve several slices.
+    fits: [Option<(i64, Arc<Fit>)>; 2],
 }
 
 /// What windows that start in a slice are judged by.
@@ -233,7 +238,7 @@ impl Baseline {
             return Some(window);
         }
         let slices = self.seen_before(at).filter(|&slices| slices * self.reach.slice_ms() >= self.reach.min_history_ms && slices > 0)?;
-        let fit = self.fit(subject, at, slices);
+        let fit = self.fitted(subject, at, slices, 0);
         let predicted = |at: i64| {
             let (factor, uncertain) = fit.season[hour_of_week(at, self.reach.slice_ms())];
             (fit.level * factor, (1.0 + fit.variation) * (1.0 + fit.level_variation) * (1.0 + uncertain) - 1.0)
@@ -243,6 +248,24 @@ impl Baseline {
         let window = Window { means: [now.0, next.0], variations: [now.1, next.1], slices, prior: fit.prior, tail };
         self.tracks.get_mut(subject)?.window = Some((at, window));
         Some(window)
+    }
+
+    /// The fit of slice `at`, or of the one that serves it, too.
+    fn fitted(&mut self, subject: &Subject, at: i64, slices: i64, which: usize) -> Arc<Fit> {
+        if self.reach.refit <= 1 {
+            return Arc::new(self.fit(subject, at, slices));
+        }
+        let due = at.div_euclid(self.reach.refit);
+        if let Some((fitted, fit)) = self.tracks.get(subject).and_then(|track| track.fits[which].as_ref())
+            && *fitted == due
+        {
+            return fit.clone();
+        }
+        let fit = Arc::new(self.fit(subject, at, slices));
+        if let Some(track) = self.tracks.get_mut(subject) {
+            track.fits[which] = Some((due, fit.clone()));
+        }
+        fit
     }
 
     fn rise(&mut self, subject: &Subject, end: EventTime) -> Option<Rise> {
@@ -295,7 +318,7 @@ impl Baseline {
         let from = at - self.reach.rise().min(seen / 2);
         let day = (24 * HOUR_MS / slice_ms).max(8);
         let slices = self.seen_before(from).filter(|&slices| slices >= day)?;
-        let fit = self.fit(subject, from, slices);
+        let fit = self.fitted(subject, from, slices, 1);
         let tail = fit.peaks[1].tail(fit.months, self.tails(subject.kind(), from)[1]);
         let counts = &self.tracks[subject].buckets;
         let mut next = counts.partition_point(|&(bucket, _)| bucket < from * buckets);
@@ -371,6 +394,7 @@ fn day_cell(hour_of_week: usize) -> usize {
 }
 
 /// Everything that is estimated for one subject from the slices before one.
+#[derive(Debug)]
 struct Fit {
     /// Negative items per slice where the season's factor is 1.
     level: f64,

@@ -7,6 +7,7 @@ pub mod baseline;
 pub mod evidence;
 pub mod judge;
 pub mod life;
+pub mod series;
 pub mod surge;
 
 use std::collections::{BTreeMap, HashMap};
