@@ -8,7 +8,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-training check bench model kafka-up kafka-down
+.PHONY: help demo build test test-training check bench bench-detection model kafka-up kafka-down
 
 ARGS ?=
 KAFKA_PORT ?= 19092
@@ -63,7 +63,11 @@ check: ## check format, lints and documentation
 
 bench: ## run the benchmarks
 	@scripts/setup test
-	@KAFKA_BROKER_OWNER=$$$$ exec cargo bench $(ARGS)
+	@KAFKA_BROKER_OWNER=$$$$ exec cargo bench --bench core $(ARGS)
+
+bench-detection: ## measure the detector beside others; rewrites the figures of docs/detection.md
+	@scripts/setup build
+	cargo bench --bench detection
 
 model: build ## fine-tune the model on DATA, measure it, write its card (training/README.md)
 	@scripts/setup training

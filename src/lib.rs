@@ -17,7 +17,7 @@
 //! - [`classify`]: texts → topic and sentiment; the only door to `ort` and `tokenizers`
 //! - [`enrich`]: the watchlist: which companies, themes and groups an item is about
 //! - [`window`]: event time, watermarks, panes, rolling windows; the only door to polars
-//! - [`detect`]: baseline, rules, the life of an alert, its evidence
+//! - [`detect`]: baseline, surges, rules, the life of an alert, its evidence; series of one's own
 //! - [`pipeline`]: the roles, and the only files that know the order of stages
 //! - [`http`]: page, API, health; [`metrics`]: every metric once
 //! - [`evaluate`]: how good the model is on labelled news; [`replay`]: news files as a source; [`cli`]: one file per subcommand

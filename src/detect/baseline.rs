@@ -420,10 +420,10 @@ struct Peaks {
 }
 
 /// What chance brings less often than this is a surge of the past: it tells nothing about chance.
-const SURGES_PER_MONTH: f64 = 0.01;
+const SURGES_PER_MONTH: f64 = 0.003;
 
 /// How many peaks the prior of a tail is worth.
-const TAIL_PRIOR: f64 = 15.0;
+const TAIL_PRIOR: f64 = 12.0;
 
 impl Peaks {
     /// `per_month`: how often the distribution lets such a peak be expected.
