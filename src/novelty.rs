@@ -25,8 +25,10 @@ const ROWS: usize = 2;
 const LOOKS: usize = 16;
 /// Distinct sources that a story remembers; more are not told apart from this many.
 const MAX_SOURCES: usize = 16;
-/// Set in the hash of a shingle that is a number.
+/// Set in the hash of a shingle that is a number, and of one that is a name.
 const NUMBER: u32 = 1;
+const NAME: u32 = 2;
+const FLAGS: u32 = NUMBER | NAME;
 const NONE: u32 = u32::MAX;
 
 /// What words a headline is made of, as far as telling copies apart needs. JSON: hexadecimal, eight digits a shingle.
@@ -38,42 +40,59 @@ impl Sketch {
     pub fn of(headline: &str) -> Option<Self> {
         let mut shingles = Vec::with_capacity(32);
         let mut before = None;
-        each_word(headline, |word, number| {
+        each_word(headline, |word, flag| {
             let word = hash(word);
-            shingles.push(fold(word) & !NUMBER | if number { NUMBER } else { 0 });
+            shingles.push(fold(word) & !FLAGS | flag);
             if let Some(before) = before {
-                shingles.push(fold(mix(before ^ word.rotate_left(29))) & !NUMBER);
+                shingles.push(fold(mix(before ^ word.rotate_left(29))) & !FLAGS);
             }
             before = Some(word);
         });
         shingles.sort_unstable();
-        shingles.dedup();
+        shingles.dedup_by(|one, kept| {
+            let same = *one & !FLAGS == *kept & !FLAGS;
+            *kept |= if same { *one & FLAGS } else { 0 };
+            same
+        });
         shingles.truncate(SKETCH);
         (!shingles.is_empty()).then(|| Self(shingles.into()))
     }
 
-    /// Resemblance |A ∩ B| / |A ∪ B|, 0 to 1; 0 where both have figures and none in common: the same thing again is news.
+    /// Resemblance |A ∩ B| / |A ∪ B|, 0 to 1. It is 0 where both have figures and none in common, because the same thing
+    /// again is news; and where each has a name that the other does not have, because it happened to somebody else.
     pub fn resemblance(&self, other: &Self) -> f64 {
         let (mut one, mut two) = (0, 0);
         let (mut shared, mut united) = (0, 0);
-        let (mut shared_number, mut number_one, mut number_two) = (false, false, false);
+        // Flags of the shingles of either, of those that only one has, and of those that both have.
+        let (mut flags, mut alone, mut common) = ([0, 0], [0, 0], 0);
         // Beyond what a full sketch holds nothing is known of the union.
         let reach = if self.0.len().max(other.0.len()) < SKETCH { usize::MAX } else { SKETCH };
         while united < reach && (one < self.0.len() || two < other.0.len()) {
-            let (left, right) = (self.0.get(one), other.0.get(two));
-            let least = left.into_iter().chain(right).min().copied().expect("one of the two is not at its end");
-            let (in_one, in_two) = (left == Some(&least), right == Some(&least));
+            let at_end = u32::MAX;
+            let (left, right) = (self.0.get(one).copied().unwrap_or(at_end), other.0.get(two).copied().unwrap_or(at_end));
+            let least = (left & !FLAGS).min(right & !FLAGS);
+            let (in_one, in_two) = (one < self.0.len() && left & !FLAGS == least, two < other.0.len() && right & !FLAGS == least);
             one += usize::from(in_one);
             two += usize::from(in_two);
             united += 1;
-            shared += usize::from(in_one && in_two);
-            if least & NUMBER != 0 {
-                number_one |= in_one;
-                number_two |= in_two;
-                shared_number |= in_one && in_two;
+            if in_one {
+                flags[0] |= left & FLAGS;
+            }
+            if in_two {
+                flags[1] |= right & FLAGS;
+            }
+            match (in_one, in_two) {
+                (true, true) => {
+                    shared += 1;
+                    common |= left & right;
+                }
+                (true, false) => alone[0] |= left & FLAGS,
+                _ => alone[1] |= right & FLAGS,
             }
         }
-        if number_one && number_two && !shared_number { 0.0 } else { f64::from(shared as u32) / f64::from(united as u32) }
+        let other_figures = flags[0] & flags[1] & !common & NUMBER != 0;
+        let other_names = alone[0] & alone[1] & NAME != 0;
+        if other_figures || other_names { 0.0 } else { f64::from(shared as u32) / f64::from(united as u32) }
     }
 
     /// One key for each band.
@@ -83,7 +102,8 @@ impl Sketch {
             *key = (band as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             for (multiplier, increment) in &PERMUTATIONS[band * ROWS..(band + 1) * ROWS] {
                 // Multiply-shift (Dietzfelbinger et al. 1997) in place of a random permutation.
-                let least = self.0.iter().map(|&shingle| multiplier.wrapping_mul(u64::from(shingle)).wrapping_add(*increment) >> 32).min();
+                let least =
+                    self.0.iter().map(|&shingle| multiplier.wrapping_mul(u64::from(shingle & !FLAGS)).wrapping_add(*increment) >> 32).min();
                 *key = mix(*key ^ least.expect("a sketch is not empty"));
             }
         }
@@ -228,15 +248,66 @@ fn names_a_source(head: &str, tail: &str) -> bool {
         && words.clone().all(|word| word.chars().next().is_some_and(|first| first.is_uppercase() || first.is_numeric()))
 }
 
-/// Words of a headline in lower case and in order, and whether each is a number. Left out are words that say nothing;
-/// plurals, units and figures are made alike. A script without spaces gives its characters.
-fn each_word(headline: &str, mut act: impl FnMut(&[u8], bool)) {
+/// Words of a headline in lower case and in order, and whether each is a number or a name. Left out are words that say
+/// nothing; plurals, units and figures are made alike. A script without spaces gives its characters.
+fn each_word(headline: &str, mut act: impl FnMut(&[u8], u32)) {
+    let (text, tokens) = tokens(headline);
+    let end_of = |index: usize| tokens.get(index + 1).map_or(text.len(), |next| next.start);
+    let text_of = |index: usize| tokens.get(index).map_or("", |token| &text[token.start..end_of(index)]);
+    let is_capital = |index: usize| tokens.get(index).is_some_and(|token| token.capital);
+    // Where nearly every word has a capital, it says nothing.
+    let long = |token: &&Token| token.kind == Kind::Word && token.letters > 3;
+    let (long, capitals) = (tokens.iter().filter(long).count(), tokens.iter().filter(long).filter(|token| token.capital).count());
+    let has_names = capitals * 10 <= long * 7;
+    let mut index = 0;
+    while let Some(token) = tokens.get(index) {
+        let word = text_of(index);
+        // The first word has its capital anyway, unless it begins a name.
+        let name = has_names && token.capital && (index > 0 || is_capital(index + 1));
+        index += 1;
+        match token.kind {
+            Kind::Number => {
+                let scale = scale(text_of(index));
+                index += usize::from(scale.is_some());
+                let thousandths = word.parse::<f64>().unwrap_or(0.0) * scale.unwrap_or(1.0) * 1000.0;
+                act(&(thousandths.round() as i64).to_le_bytes(), NUMBER);
+            }
+            Kind::Single => act(word.as_bytes(), 0),
+            Kind::Word => match word {
+                "percent" | "pct" => act(b"%", 0),
+                "bps" | "bp" => act(b"basis", 0),
+                "points" if index > 1 && text_of(index - 2) == "basis" => {}
+                _ if STOP_WORDS.contains(&word) => {}
+                _ => act(singular(word).as_bytes(), if name { NAME } else { 0 }),
+            },
+        }
+    }
+}
+
+/// A piece of a headline, in lower case from `start` to the next one's.
+struct Token {
+    kind: Kind,
+    start: usize,
+    /// Its first letter was a capital.
+    capital: bool,
+    letters: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Word,
+    Number,
+    /// A character that is a word by itself.
+    Single,
+}
+
+fn tokens(headline: &str) -> (String, Vec<Token>) {
     let mut text = String::with_capacity(headline.len());
-    let mut tokens: Vec<(usize, Token)> = Vec::with_capacity(24);
+    let mut tokens: Vec<Token> = Vec::with_capacity(24);
     let mut chars = bare(headline).chars().peekable();
     let mut open = None;
     while let Some(character) = chars.next() {
-        let token = match character {
+        let kind = match character {
             // "bank's" is "bank", "don't" is "dont".
             '\'' | '’' | '‘' => {
                 let mut ahead = chars.clone();
@@ -245,54 +316,34 @@ fn each_word(headline: &str, mut act: impl FnMut(&[u8], bool)) {
                 }
                 continue;
             }
-            ',' if open == Some(Token::Number) && chars.peek().is_some_and(char::is_ascii_digit) => continue,
-            '.' if open == Some(Token::Number) && chars.peek().is_some_and(char::is_ascii_digit) => Token::Number,
-            _ if character.is_ascii_digit() && open != Some(Token::Word) => Token::Number,
-            '%' => Token::Single,
-            _ if is_ideograph(character) => Token::Single,
-            _ if character.is_alphanumeric() => Token::Word,
+            ',' if open == Some(Kind::Number) && chars.peek().is_some_and(char::is_ascii_digit) => continue,
+            '.' if open == Some(Kind::Number) && chars.peek().is_some_and(char::is_ascii_digit) => Kind::Number,
+            // "U.S." is "US".
+            '.' if open == Some(Kind::Word) && tokens.last().is_some_and(|token| token.letters < 3) => {
+                let mut ahead = chars.clone();
+                if ahead.next_if(|next| next.is_alphabetic()).is_some() && !ahead.peek().is_some_and(|next| next.is_alphanumeric()) {
+                    continue;
+                }
+                open = None;
+                continue;
+            }
+            _ if character.is_ascii_digit() && open != Some(Kind::Word) => Kind::Number,
+            '%' => Kind::Single,
+            _ if is_ideograph(character) => Kind::Single,
+            _ if character.is_alphanumeric() => Kind::Word,
             _ => {
                 open = None;
                 continue;
             }
         };
-        if open != Some(token) || token == Token::Single {
-            tokens.push((text.len(), token));
+        if open != Some(kind) || kind == Kind::Single {
+            tokens.push(Token { kind, start: text.len(), capital: character.is_uppercase(), letters: 0 });
         }
-        open = Some(token);
+        tokens.last_mut().expect("pushed by now").letters += 1;
+        open = Some(kind);
         text.extend(character.to_lowercase());
     }
-    let end_of = |index: usize| tokens.get(index + 1).map_or(text.len(), |&(start, _)| start);
-    let text_of = |index: usize| tokens.get(index).map_or("", |&(start, _)| &text[start..end_of(index)]);
-    let mut index = 0;
-    while let Some(&(_, token)) = tokens.get(index) {
-        let word = text_of(index);
-        index += 1;
-        match token {
-            Token::Number => {
-                let scale = scale(text_of(index));
-                index += usize::from(scale.is_some());
-                let thousandths = word.parse::<f64>().unwrap_or(0.0) * scale.unwrap_or(1.0) * 1000.0;
-                act(&(thousandths.round() as i64).to_le_bytes(), true);
-            }
-            Token::Single => act(word.as_bytes(), false),
-            Token::Word => match word {
-                "percent" | "pct" => act(b"%", false),
-                "bps" | "bp" => act(b"basis", false),
-                "points" if index > 1 && text_of(index - 2) == "basis" => {}
-                _ if STOP_WORDS.contains(&word) => {}
-                _ => act(singular(word).as_bytes(), false),
-            },
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Token {
-    Word,
-    Number,
-    /// A character that is a word by itself.
-    Single,
+    (text, tokens)
 }
 
 fn scale(unit: &str) -> Option<f64> {
@@ -686,7 +737,7 @@ mod tests {
         assert!(share("edit").0 >= 0.85, "{:?}", share("edit"));
         assert!(share("rewrite").0 >= 0.4, "{:?}", share("rewrite"));
         assert_eq!((share("company").0, share("figures").0, share("theme").0), (0.0, 0.0, 0.0));
-        assert!(share("template").0 <= 0.25, "{:?}", share("template"));
+        assert!(share("template").0 <= 0.17, "{:?}", share("template"));
     }
 
     #[test]
@@ -698,12 +749,18 @@ mod tests {
             ("Rates up 50 basis points", "Rates up 50 bps"),
             ("Harbourline’s chief quits", "Harbourline's chief quits"),
             ("1,200,000 cars recalled", "1.2 million cars recalled"),
+            ("U.S. and E.U. fail to agree on Fenmoor rescue", "US and EU fail to agree on Fenmoor rescue"),
         ];
         for (one, other) in pairs {
             assert_eq!(resemblance(one, other), 1.0, "{one:?} and {other:?}");
         }
         assert!(resemblance("银行股暴跌引发恐慌", "银行股暴跌，引发市场恐慌") > 0.5);
         assert_eq!(resemblance("Shares fall 12%", "Shares fall 47%"), 0.0, "other figures are other news");
+        let name = "Regulators give Dunmarrow two more days to find a buyer";
+        assert_eq!(resemblance(name, &name.replace("Dunmarrow", "Saltmere")), 0.0, "other names are other news");
+        assert!(resemblance(name, &name.replace("Dunmarrow", "ailing lender Dunmarrow")) > 0.6);
+        let shouted = name.to_uppercase();
+        assert!(resemblance(&shouted, &shouted.replace("DUNMARROW", "SALTMERE")) > 0.6, "capitals alone tell no names");
         for empty in ["", " ", "—", "the of", "!?"] {
             assert_eq!(Sketch::of(empty), None, "{empty:?}");
         }

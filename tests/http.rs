@@ -46,8 +46,9 @@ impl Drop for Server {
 }
 
 fn view(subject: &str) -> View {
-    let counts = WindowCounts { count: 4, negative: 1, neutral: 3, positive: 0, score_sum: Score(-800_000) };
-    View { end: EventTime(60_000), windows: [(Subject(subject.into()), counts)].into() }
+    let counts = WindowCounts { count: 4, negative: 1, neutral: 3, score_sum: Score(-800_000), ..WindowCounts::default() };
+    let windows = [(Subject(subject.into()), counts)].into();
+    View { end: EventTime(60_000), windows, moods: Default::default(), standing: Default::default() }
 }
 
 #[test]

@@ -206,10 +206,19 @@ fn alert_text(alert: &AlertRecord) -> String {
     if alert.transition != Transition::Resolved {
         for item in alert.evidence.iter().take(3) {
             let (title, source) = (item.title.as_deref().unwrap_or(&item.id), item.source.as_deref().unwrap_or("unknown"));
-            text.push_str(&format!("\n              {:+.2}  {title}  ({source})", item.score.to_f64()));
+            let copies = if item.copies > 0 { format!(", and {} by {} sources", copies(item.copies), item.sources) } else { String::new() };
+            text.push_str(&format!("\n              {:+.2}  {title}  ({source}{copies})", item.score.to_f64()));
+        }
+        if !alert.members.is_empty() {
+            let members = alert.members.iter().take(5).map(|member| format!("{} ({})", member.subject_name, member.novel_negative));
+            text.push_str(&format!("\n              members: {}", members.collect::<Vec<_>>().join(", ")));
         }
     }
     text
+}
+
+fn copies(count: u64) -> String {
+    format!("{count} {}", if count == 1 { "copy" } else { "copies" })
 }
 
 fn wait_until_ready(service: &Service, stop: &CancellationToken) {
