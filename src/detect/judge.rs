@@ -262,7 +262,7 @@ mod tests {
         let judgement = judge(&rule("surge-group"), &counts(1, 9), Some(past), None, || 9);
         assert_eq!((judgement.severity, judgement.holds), (None, true));
         // Few items make no rise, however improbable.
-        let usual = Usual { rise: Some(Rise { negative: 4, ..rise }), ..usual };
+        let usual = Usual { rise: Some(Rise { negative: 2, ..rise }), ..usual };
         assert_eq!(judge(&rule("surge-group"), &counts(3, 9), Some(usual), None, || 9).severity, None);
     }
 

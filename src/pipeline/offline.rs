@@ -118,7 +118,7 @@ mod tests {
     use crate::news::Sentiment;
     use crate::window::panes::tests::item;
 
-    const RULES: &str = "[window]\npane='1m'\nsize='10m'\nhop='1m'\n[rules.share]\ngroup_by='market'\ncondition='share'\nmin_count=3\n\
+    const RULES: &str = "[window]\npane='1m'\nsize='10m'\nhop='1m'\n[rules.share]\ngroup_by='market'\ncondition='share'\nmin_count=3\nconfidence=0.5\n\
                          warning=0.6\ncritical=0.9\nresolve=0.4";
 
     fn log(config: &Config, seconds: impl Iterator<Item = i64>) -> Vec<Observation> {
