@@ -8,7 +8,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-training check bench bench-delivery model kafka-up kafka-down
+.PHONY: help demo build test test-training check bench bench-delivery bench-detection model kafka-up kafka-down
 
 ARGS ?=
 KAFKA_PORT ?= 19092
@@ -68,6 +68,10 @@ bench: ## run the benchmarks
 bench-delivery: ## measure what docs/delivery.md says, or the parts of it that ARGS names (heavy: an hour)
 	@scripts/setup test
 	@KAFKA_BROKER_OWNER=$$$$ KAFKA_JVM_FLAGS=-XX:+UseSerialGC exec cargo bench --bench delivery -- $(or $(ARGS),all)
+
+bench-detection: ## measure the detector beside others; rewrites the figures of docs/detection.md
+	@scripts/setup build
+	cargo bench --bench detection
 
 model: build ## fine-tune the model on DATA, measure it, write its card (training/README.md)
 	@scripts/setup training

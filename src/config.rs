@@ -531,7 +531,7 @@ impl Config {
     /// How a surge rule with windows of this length looks back.
     pub fn reach(&self, window_ms: i64) -> Reach {
         let DetectConfig { history, min_history, rise, .. } = self.detect;
-        Reach { window_ms, history_ms: history.ms(), min_history_ms: min_history.ms(), rise_ms: rise.ms() }
+        Reach { window_ms, history_ms: history.ms(), min_history_ms: min_history.ms(), rise_ms: rise.ms(), refit: 1 }
     }
 
     /// The furthest that any surge rule, or the buzz, looks back beyond its window, in milliseconds.

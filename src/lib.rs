@@ -18,7 +18,7 @@
 //! - [`enrich`]: the watchlist: which companies, themes and groups an item is about
 //! - [`novelty`]: copies of a story count once
 //! - [`window`]: event time, watermarks, panes, rolling windows; the only door to polars
-//! - [`detect`]: baseline, rules, the life of an alert, its evidence
+//! - [`detect`]: baseline, surges, rules, the life of an alert, its evidence; series of one's own
 //! - [`pipeline`]: the roles, and the only files that know the order of stages
 //! - [`http`]: page, API, health; [`metrics`]: every metric once
 //! - [`evaluate`]: how good the model is on labelled news; [`replay`]: news files as a source; [`backtest`]: news files through the

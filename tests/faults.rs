@@ -124,7 +124,7 @@ fn connections_that_are_refused_or_reset_or_stand_still_cost_nothing() {
 #[test]
 fn a_process_that_stood_still_drops_what_it_had_and_joins_anew() {
     let broker = Broker::start();
-    let properties = format!("'max.poll.interval.ms' = '5000'\n{SLOWLY}");
+    let properties = format!("'max.poll.interval.ms' = '6000'\n{SLOWLY}");
     let mut news = Newsroom::open(&broker.address(), &broker.address(), "", "", &properties);
     let assigned = |process: &Process| {
         ["classifier", "monitor"].map(|role| process.metric(&format!("bellwether_partitions_assigned{{role=\"{role}\"}}")) as i32)
@@ -141,7 +141,7 @@ fn a_process_that_stood_still_drops_what_it_had_and_joins_anew() {
     news.wait_until_under_way(&one, 0, 50);
     one.signal("-STOP");
     // Longer than max.poll.interval.ms: for it to wake up as a member that was given up.
-    std::thread::sleep(Duration::from_secs(6));
+    std::thread::sleep(Duration::from_secs(8));
     wait_for("the other to have all partitions", 60, || (assigned(&two) == [3, 3]).then_some(()));
     news.wait_until_all_are_scored();
     one.signal("-CONT");

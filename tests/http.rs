@@ -2,13 +2,11 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use bellwether::config::Config;
-use bellwether::detect::Standing;
 use bellwether::enrich::Watchlist;
 use bellwether::http::board::Board;
 use bellwether::http::serve;
@@ -48,13 +46,9 @@ impl Drop for Server {
 }
 
 fn view(subject: &str) -> View {
-    let counts = WindowCounts { count: 4, negative: 1, neutral: 3, positive: 0, score_sum: Score(-800_000), ..WindowCounts::default() };
-    View {
-        end: EventTime(60_000),
-        windows: [(Subject(subject.into()), counts)].into(),
-        moods: BTreeMap::new(),
-        standing: Standing::default(),
-    }
+    let counts = WindowCounts { count: 4, negative: 1, neutral: 3, score_sum: Score(-800_000), ..WindowCounts::default() };
+    let windows = [(Subject(subject.into()), counts)].into();
+    View { end: EventTime(60_000), windows, moods: Default::default(), standing: Default::default() }
 }
 
 #[test]

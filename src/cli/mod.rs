@@ -4,6 +4,7 @@ mod backtest;
 mod check_config;
 mod classify;
 mod demo;
+mod detect;
 mod evaluate;
 mod lines;
 mod replay;
@@ -53,6 +54,8 @@ enum Command {
     Classify(classify::Arguments),
     /// Measure a model on labelled news, or write what its results look like on yours
     Evaluate(evaluate::Arguments),
+    /// Score a time series of your own, row by row: how unusual, and whether an alert would be open
+    Detect(detect::Arguments),
     /// Make the Kafka topics
     #[command(subcommand)]
     Topics(topics::Command),
@@ -150,6 +153,7 @@ pub fn main() -> ExitCode {
         Command::Backtest(arguments) => backtest::run(&arguments),
         Command::Classify(arguments) => classify::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(&arguments),
+        Command::Detect(arguments) => detect::run(&arguments),
         Command::Topics(command) => topics::run(&command),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::Completions { shell } => {

@@ -4,6 +4,7 @@
 //! back computes the same, bit for bit. Estimates are shrunk step by step, a kind's past being the prior of a subject's.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 
 use super::surge::{MONTH_MS, NegativeBinomial, Prior, Rise, Tail, Usual};
 use crate::news::{EventTime, Subject, SubjectKind};
@@ -23,6 +24,8 @@ pub struct Reach {
     pub min_history_ms: i64,
     /// How far the CUSUM looks back. Its baseline ends there, so that a rise is not taken for usual while it goes on.
     pub rise_ms: i64,
+    /// Slices between fits: 1 for the monitor; more where slices are short of rows and rows come by the hundred thousand.
+    pub refit: i64,
 }
 
 impl Reach {
@@ -43,7 +46,7 @@ impl Reach {
 
     /// How far before a window the panes lie that decide about it.
     pub fn look_back_ms(&self) -> i64 {
-        (self.history() + self.rise() + 2) * self.slice_ms()
+        (self.history() + self.rise() + 2) * self.slice_ms() + 24 * HOUR_MS
     }
 }
 
@@ -62,10 +65,12 @@ struct Slice {
 struct Track {
     /// Only slices with items.
     slices: VecDeque<Slice>,
-    bucket: i64,
-    in_bucket: u64,
+    /// Only buckets with negative items, as far back as the CUSUM looks: number and count.
+    buckets: VecDeque<(i64, u32)>,
     window: Option<(i64, Window)>,
-    cusum: Option<(i64, Option<Cusum>)>,
+    cusum: Option<(i64, Option<Basis>)>,
+    /// Fits of windows and of the CUSUM, where they serve several slices.
+    fits: [Option<(i64, Arc<Fit>)>; 2],
 }
 
 /// What windows that start in a slice are judged by.
@@ -80,18 +85,58 @@ struct Window {
     tail: Tail,
 }
 
-/// The CUSUM over the whole slices before one, and what its next step is judged by.
-#[derive(Debug, Clone, Copy)]
+/// A CUSUM of the log-likelihood ratio, bucket by bucket.
+#[derive(Debug, Clone, Copy, Default)]
 struct Cusum {
-    before: f64,
-    /// First slice since the sum was last 0; negative items and expected ones of the whole slices from there.
+    sum: f64,
+    /// The largest that the sum has been within the look-back.
+    highest: f64,
+    /// First bucket since the sum was last 0; negative items and expected ones from there.
     since: i64,
     negative: u64,
     expected: f64,
+}
+
+/// What the buckets of a slice add to a CUSUM.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// Expected in a bucket.
     mean: f64,
-    shape: f64,
-    ratio: f64,
+    /// What an item adds, and what every bucket takes, in nats.
+    gain: f64,
+    cost: f64,
+    /// Mean that a bucket adds if the rate has risen as assumed, in nats.
+    drift: f64,
+}
+
+/// The CUSUM over the whole slices before one, and what goes on from there.
+#[derive(Debug, Clone, Copy)]
+struct Basis {
+    cusum: Cusum,
+    pace: Pace,
     tail: Tail,
+}
+
+impl Pace {
+    /// `variations` of the rate of a bucket, as far as its level is known, and of that level.
+    fn new(mean: f64, variation: f64, ratio: f64) -> Self {
+        let distribution = NegativeBinomial { mean, shape: 1.0 / variation };
+        let cost = -distribution.ln_likelihood_ratio(0.0, ratio);
+        let gain = distribution.ln_likelihood_ratio(1.0, ratio) + cost;
+        Self { mean, gain, cost, drift: ratio * mean * gain - cost }
+    }
+}
+
+impl Cusum {
+    fn step(&mut self, bucket: i64, count: u32, pace: &Pace) {
+        self.sum += f64::from(count) * pace.gain - pace.cost;
+        self.negative += u64::from(count);
+        self.expected += pace.mean;
+        self.highest = self.highest.max(self.sum);
+        if self.sum <= 0.0 {
+            *self = Self { highest: self.highest, since: bucket + 1, ..Self::default() };
+        }
+    }
 }
 
 /// What all subjects of a kind say together, from the slices before one.
@@ -116,11 +161,12 @@ pub struct Baseline {
     since: Option<EventTime>,
     tracks: HashMap<Subject, Track>,
     pools: BTreeMap<(i64, SubjectKind), Pool>,
+    tails: BTreeMap<(i64, SubjectKind), [Tail; 2]>,
 }
 
 impl Baseline {
     pub fn new(reach: Reach, dispersion: f64) -> Self {
-        Self { reach, dispersion, since: None, tracks: HashMap::new(), pools: BTreeMap::new() }
+        Self { reach, dispersion, since: None, tracks: HashMap::new(), pools: BTreeMap::new(), tails: BTreeMap::new() }
     }
 
     pub fn since(&self) -> Option<EventTime> {
@@ -144,20 +190,22 @@ impl Baseline {
             None => self.tracks.entry(subject.clone()).or_default(),
         };
         let bucket = start.0.div_euclid(self.reach.window_ms);
-        if track.bucket != bucket {
-            (track.bucket, track.in_bucket) = (bucket, 0);
+        let negative = u32::try_from(negative).unwrap_or(u32::MAX);
+        let before = track.buckets.back().filter(|last| last.0 == bucket).map_or(0, |last| last.1);
+        let after = before.saturating_add(negative);
+        match track.buckets.back_mut() {
+            Some(last) if last.0 == bucket => last.1 = after,
+            _ if negative > 0 => track.buckets.push_back((bucket, after)),
+            _ => {}
         }
-        let (before, after) = (track.in_bucket, track.in_bucket + negative);
-        track.in_bucket = after;
-        let (count, peak) = (u32::try_from(negative).unwrap_or(u32::MAX), u32::try_from(after).unwrap_or(u32::MAX));
-        let squares = after * after - before * before;
+        let squares = u64::from(after).pow(2) - u64::from(before).pow(2);
         match track.slices.back_mut() {
             Some(last) if last.index == index => {
-                last.count = last.count.saturating_add(count);
+                last.count = last.count.saturating_add(negative);
                 last.squares += squares;
-                last.peak = last.peak.max(peak);
+                last.peak = last.peak.max(after);
             }
-            _ => track.slices.push_back(Slice { index, count, squares, peak }),
+            _ => track.slices.push_back(Slice { index, count: negative, squares, peak: after }),
         }
     }
 
@@ -199,88 +247,124 @@ impl Baseline {
             return Some(window);
         }
         let slices = self.seen_before(at).filter(|&slices| slices * self.reach.slice_ms() >= self.reach.min_history_ms && slices > 0)?;
-        let fit = self.fit(subject, at, slices);
+        let fit = self.fitted(subject, at, slices, 0);
         let predicted = |at: i64| {
             let (factor, uncertain) = fit.season[hour_of_week(at, self.reach.slice_ms())];
             (fit.level * factor, (1.0 + fit.variation) * (1.0 + fit.level_variation) * (1.0 + uncertain) - 1.0)
         };
         let (now, next) = (predicted(at), predicted(at + 1));
-        let window = Window { means: [now.0, next.0], variations: [now.1, next.1], slices, prior: fit.prior, tail: fit.tail };
+        let tail = fit.peaks[0].tail(fit.months, self.tails(subject.kind(), at)[0]);
+        let window = Window { means: [now.0, next.0], variations: [now.1, next.1], slices, prior: fit.prior, tail };
         self.tracks.get_mut(subject)?.window = Some((at, window));
         Some(window)
+    }
+
+    /// The fit of slice `at`, or of the one that serves it, too.
+    fn fitted(&mut self, subject: &Subject, at: i64, slices: i64, which: usize) -> Arc<Fit> {
+        if self.reach.refit <= 1 {
+            return Arc::new(self.fit(subject, at, slices));
+        }
+        let due = at.div_euclid(self.reach.refit);
+        if let Some((fitted, fit)) = self.tracks.get(subject).and_then(|track| track.fits[which].as_ref())
+            && *fitted == due
+        {
+            return fit.clone();
+        }
+        let fit = Arc::new(self.fit(subject, at, slices));
+        if let Some(track) = self.tracks.get_mut(subject) {
+            track.fits[which] = Some((due, fit.clone()));
+        }
+        fit
     }
 
     fn rise(&mut self, subject: &Subject, end: EventTime) -> Option<Rise> {
         let slice_ms = self.reach.slice_ms();
         let at = self.slice_of(end.plus(-1));
         let cached = self.tracks.get(subject)?.cusum.filter(|&(cached, _)| cached == at);
-        let cusum = match cached {
-            Some((_, cusum)) => cusum,
+        let basis = match cached {
+            Some((_, basis)) => basis,
             None => {
-                let cusum = self.cusum(subject, at);
-                self.tracks.get_mut(subject)?.cusum = Some((at, cusum));
-                cusum
+                let basis = self.cusum(subject, at);
+                self.tracks.get_mut(subject)?.cusum = Some((at, basis));
+                basis
             }
         }?;
-        // As if the slice under way were over: no more than it will be worth then.
-        let last = self.tracks[subject].slices.back().filter(|slice| slice.index == at);
-        let whole = NegativeBinomial { mean: cusum.mean, shape: cusum.shape };
-        let count = last.map_or(0, |slice| slice.count);
-        let now = step(&whole, f64::from(count), cusum.ratio);
-        let part = (end.0 - at * slice_ms) as f64 / slice_ms as f64;
+        let Basis { mut cusum, pace, tail } = basis;
+        let window_ms = self.reach.window_ms;
+        let (first, last) = (at * slice_ms / window_ms, end.plus(-1).0.div_euclid(window_ms));
+        let buckets = &self.tracks[subject].buckets;
+        let mut next = buckets.partition_point(|&(bucket, _)| bucket < first);
+        let mut count_of = |wanted: i64| match buckets.get(next) {
+            Some(&(bucket, count)) if bucket == wanted => {
+                next += 1;
+                count
+            }
+            _ => 0,
+        };
+        for bucket in first..last {
+            cusum.step(bucket, count_of(bucket), &pace);
+        }
+        // As if the bucket under way were over: no more than it will be worth then.
+        let highest = cusum.highest;
+        cusum.step(last, count_of(last), &pace);
         Some(Rise {
-            cusum: (cusum.before + now).max(0.0),
-            drift: drift(&whole, cusum.ratio),
-            since: EventTime(cusum.since * slice_ms),
-            negative: cusum.negative + u64::from(count),
-            expected: cusum.expected + cusum.mean * part,
-            step_ms: slice_ms,
-            tail: cusum.tail,
+            cusum: cusum.sum,
+            is_rising: cusum.sum > highest,
+            drift: pace.drift,
+            since: EventTime(cusum.since * window_ms),
+            negative: cusum.negative,
+            expected: cusum.expected,
+            step_ms: window_ms,
+            tail,
         })
     }
 
     /// The CUSUM over the slices of the look-back before slice `at`, by the baseline from before them.
-    fn cusum(&mut self, subject: &Subject, at: i64) -> Option<Cusum> {
+    fn cusum(&mut self, subject: &Subject, at: i64) -> Option<Basis> {
         let slice_ms = self.reach.slice_ms();
+        let buckets = slice_ms / self.reach.window_ms;
         let seen = self.seen_before(at)?;
-        let steps = self.reach.rise().min(seen / 2);
-        let from = at - steps;
-        let slices = self.seen_before(from).filter(|&slices| slices >= 24.max(DAY_CELLS as i64 * HOUR_MS / slice_ms / 2).min(56))?;
-        let fit = self.fit(subject, from, slices);
-        let mut cusum =
-            Cusum { before: 0.0, since: from, negative: 0, expected: 0.0, mean: 0.0, shape: 0.0, ratio: 0.0, tail: fit.rise_tail };
-        let track = &self.tracks[subject];
-        let mut next = track.slices.partition_point(|slice| slice.index < from);
+        let from = at - self.reach.rise().min(seen / 2);
+        let day = (24 * HOUR_MS / slice_ms).max(8);
+        let slices = self.seen_before(from).filter(|&slices| slices >= day)?;
+        let fit = self.fitted(subject, from, slices, 1);
+        let tail = fit.peaks[1].tail(fit.months, self.tails(subject.kind(), from)[1]);
+        let counts = &self.tracks[subject].buckets;
+        let mut next = counts.partition_point(|&(bucket, _)| bucket < from * buckets);
+        let mut cusum = Cusum { since: from * buckets, ..Cusum::default() };
         for index in from..=at {
             let (factor, uncertain) = fit.season[hour_of_week(index, slice_ms)];
             let mean = fit.level * (fit.growth * (index - from) as f64).exp() * factor;
             let variation = (1.0 + fit.slice_variation) * (1.0 + uncertain) - 1.0;
             let ratio = rise_ratio(mean, variation, fit.level_variation);
-            (cusum.mean, cusum.shape, cusum.ratio) = (mean, 1.0 / variation, ratio);
+            // So that the buckets of a slice vary together as slices do.
+            let variation = fit.variation.max(variation * buckets as f64);
+            let pace = Pace::new(mean / buckets as f64, variation, ratio);
             if index == at {
-                break;
+                return Some(Basis { cusum, pace, tail });
             }
-            let mut count = 0;
-            if let Some(slice) = track.slices.get(next).filter(|slice| slice.index == index) {
-                next += 1;
-                count = slice.count;
-            }
-            cusum.before += step(&NegativeBinomial { mean, shape: cusum.shape }, f64::from(count), ratio);
-            cusum.negative += u64::from(count);
-            cusum.expected += mean;
-            if cusum.before <= 0.0 {
-                (cusum.before, cusum.since, cusum.negative, cusum.expected) = (0.0, index + 1, 0, 0.0);
+            for bucket in index * buckets..(index + 1) * buckets {
+                let mut count = 0;
+                if let Some(&(_, found)) = counts.get(next).filter(|(at, _)| *at == bucket) {
+                    next += 1;
+                    count = found;
+                }
+                cusum.step(bucket, count, &pace);
             }
         }
-        Some(cusum)
+        unreachable!("the last slice of the loop returns")
     }
 
     /// Drops what no window that ends after `end` can look back to.
     pub fn forget_before(&mut self, end: EventTime) {
         let keep_from = self.slice_of(end.plus(-self.reach.look_back_ms() - self.reach.window_ms));
+        let buckets_from = (self.slice_of(end) - self.reach.rise() - 2) * (self.reach.slice_ms() / self.reach.window_ms);
         self.tracks.retain(|_, track| {
             while track.slices.front().is_some_and(|slice| slice.index < keep_from) {
                 track.slices.pop_front();
+            }
+            while track.buckets.front().is_some_and(|&(bucket, _)| bucket < buckets_from) {
+                track.buckets.pop_front();
             }
             !track.slices.is_empty()
         });
@@ -288,24 +372,24 @@ impl Baseline {
         while self.pools.first_key_value().is_some_and(|((at, _), _)| *at < pools_from) {
             self.pools.pop_first();
         }
+        let tails_from = pools_from - 24 * HOUR_MS / self.reach.slice_ms();
+        while self.tails.first_key_value().is_some_and(|((at, _), _)| *at < tails_from) {
+            self.tails.pop_first();
+        }
     }
 }
 
-/// One step of the CUSUM. No single step may say much: what comes at once is for the test of the window (Hawkins and
-/// Olwell 1998, 3.7: winsorised CUSUMs).
-fn step(distribution: &NegativeBinomial, count: f64, ratio: f64) -> f64 {
-    distribution.ln_likelihood_ratio(count, ratio).min(3.0)
+/// A number in (0, 1) for a slice, always the same: with a part of P(X = x) drawn so, tails of counts are spread evenly however
+/// few they are.
+fn fraction(slice: i64) -> f64 {
+    let mixed = (slice as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    ((mixed ^ (mixed >> 32)).wrapping_mul(0xD6E8_FEB8_6659_FD93) >> 12) as f64 / (1u64 << 52) as f64 + f64::EPSILON
 }
 
-/// Mean of a step if the rate is `ratio` times the usual one, in nats.
-fn drift(distribution: &NegativeBinomial, ratio: f64) -> f64 {
-    distribution.ln_likelihood_ratio(distribution.mean * ratio, ratio)
-}
-
-/// The rise that a CUSUM looks for: as much as a slice usually varies, but not one that an error in the level could feign.
+/// The rise that a CUSUM looks for: twice what a slice usually varies, but not one that an error in the level could feign.
 fn rise_ratio(mean: f64, variation: f64, level_variation: f64) -> f64 {
     let spread = (1.0 / mean + variation).sqrt();
-    1.0 + spread.max(4.0 * level_variation.sqrt()).clamp(0.3, 4.0)
+    1.0 + (2.0 * spread).max(4.0 * level_variation.sqrt()).clamp(0.3, 4.0)
 }
 
 /// Monday 00:00 UTC is 0; the epoch was a Thursday.
@@ -319,6 +403,7 @@ fn day_cell(hour_of_week: usize) -> usize {
 }
 
 /// Everything that is estimated for one subject from the slices before one.
+#[derive(Debug)]
 struct Fit {
     /// Negative items per slice where the season's factor is 1.
     level: f64,
@@ -330,20 +415,24 @@ struct Fit {
     variation: f64,
     slice_variation: f64,
     prior: Prior,
-    tail: Tail,
-    rise_tail: Tail,
+    /// Peaks of windows and of the CUSUM in the past.
+    peaks: [Peaks; 2],
+    months: f64,
 }
 
 /// Peaks of the past over the threshold of [`Tail`].
-#[derive(Default)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Peaks {
     count: f64,
     /// Sum of ln(expected frequency at the threshold / at the peak).
     excess: f64,
 }
 
+/// What chance brings less often than this is a surge of the past: it tells nothing about chance.
+const SURGES_PER_MONTH: f64 = 0.003;
+
 /// How many peaks the prior of a tail is worth.
-const TAIL_PRIOR: f64 = 10.0;
+const TAIL_PRIOR: f64 = 12.0;
 
 impl Peaks {
     /// `per_month`: how often the distribution lets such a peak be expected.
@@ -352,13 +441,16 @@ impl Peaks {
         if excess > 0.0 {
             self.count += 1.0;
             // One surge of the past must not make the subject deaf.
-            self.excess += excess.min(4.0);
+            self.excess += excess.min(5.0);
         }
     }
 
-    fn tail(&self, history_ms: i64) -> Tail {
-        let expected = Tail::PEAKS_PER_MONTH * history_ms as f64 / MONTH_MS;
-        Tail { rate: (self.count + TAIL_PRIOR) / (expected + TAIL_PRIOR), scale: (self.excess + TAIL_PRIOR) / (self.count + TAIL_PRIOR) }
+    /// The tail of `months` of peaks, shrunk to a prior.
+    fn tail(&self, months: f64, prior: Tail) -> Tail {
+        Tail {
+            rate: (self.count + TAIL_PRIOR * prior.rate) / (Tail::PEAKS_PER_MONTH * months + TAIL_PRIOR),
+            scale: (self.excess + TAIL_PRIOR * prior.scale) / (self.count + TAIL_PRIOR),
+        }
     }
 }
 
@@ -366,11 +458,10 @@ impl Peaks {
 const HALF_LIFE_MS: f64 = 2.0 * 86_400_000.0;
 /// Negative items that the level over all history is worth beside the recent ones.
 const LEVEL_PRIOR: f64 = 4.0;
-/// Precisions of the priors of season factors: 1 / squared coefficient of variation.
-const FLAT_PRIOR: f64 = 2.0;
-const KIND_WEEK_PRIOR: f64 = 30.0;
-const OWN_DAY_PRIOR: f64 = 10.0;
-const OWN_WEEK_PRIOR: f64 = 30.0;
+/// Variances between season factors before the past can tell: of a kind by hour of the day and of the week, and of a subject
+/// beyond its kind's.
+const KIND_SEASON: [f64; 2] = [0.5, 0.03];
+const OWN_SEASON: [f64; 2] = [0.1, 0.03];
 
 impl Baseline {
     /// From the `slices` slices before `at`.
@@ -403,7 +494,7 @@ impl Baseline {
         let mean = (total + pool.shape) / (n as f64 + prior_weight);
         let mut season = pool.season.clone();
         if !alone && total > 0.0 {
-            correct_season(&mut season, &counts, &hours);
+            refine(&mut season, &counts, &hours, OWN_SEASON);
         }
 
         let growth = growth(&counts, &hours, &season);
@@ -432,10 +523,10 @@ impl Baseline {
             clipped = day * clipped + if raw[index] > cap { (1.0 - day) * 0.999 } else { 0.0 };
             items = decay * items + count;
             exposed = decay * exposed + factor;
-            let share = if raw[index] > count { count / raw[index] } else { 1.0 };
-            variation.add(buckets, expected / buckets, count, squares[index] * share * share, pool.variation);
-            let lagged = levels[index.saturating_sub(lag)] * grown * factor;
-            slice_variation.add(1.0, lagged, count, count * count, pool.variation);
+            if raw[index] <= cap {
+                variation.add(buckets, expected / buckets, count, squares[index], pool.variation);
+                slice_variation.add(1.0, levels[index.saturating_sub(lag)] * grown * factor, count, count * count, pool.variation);
+            }
         }
         let level = (items + LEVEL_PRIOR) / (exposed + LEVEL_PRIOR / anchor) * ahead;
         let variation = variation.shrunk_to(pool.variation);
@@ -444,8 +535,7 @@ impl Baseline {
         let recent = exposed / (1.0 / level + slice_variation);
         let level_variation = 1.0 / (recent + 1.0 / (0.25 + 1.0 / (total + pool.shape)));
 
-        let (mut windows, mut rises, mut cusum, mut highest, mut lasted) =
-            (Peaks::default(), Peaks::default(), 0.0f64, f64::NEG_INFINITY, 0);
+        let (mut extremes, mut rises, mut cusum, mut highest, mut lasted) = (Vec::new(), Peaks::default(), 0.0f64, f64::NEG_INFINITY, 0);
         let per_month = MONTH_MS / slice_ms as f64;
         for index in 0..n {
             let (factor, uncertain) = season[hours[index]];
@@ -454,22 +544,32 @@ impl Baseline {
             let bucket = NegativeBinomial { mean: expected / buckets, shape: 1.0 / spread };
             let peak = f64::from(peaks[index]);
             if peak > bucket.mean + (bucket.mean + spread * bucket.mean * bucket.mean).sqrt() {
-                windows.add(bucket.mid_p(u64::from(peaks[index])) * buckets * per_month);
+                let frequency = bucket.tail(u64::from(peaks[index]), fraction(from + index as i64)) * buckets * per_month;
+                extremes.push((index, frequency));
             }
             let lagged = levels[index.saturating_sub(lag)] * grown * factor;
             let spread = (1.0 + slice_variation) * (1.0 + uncertain) - 1.0;
             let ratio = rise_ratio(lagged, spread, level_variation);
-            let slice = NegativeBinomial { mean: lagged, shape: 1.0 / spread };
-            cusum = (cusum + step(&slice, raw[index], ratio)).max(0.0);
+            let pace = Pace::new(lagged, spread, ratio);
+            cusum = (cusum + raw[index] * pace.gain - pace.cost).max(0.0);
             if cusum > 0.0 {
-                highest = highest.max(cusum - drift(&slice, ratio).ln());
+                highest = highest.max(cusum - pace.drift.ln());
                 lasted += 1;
             }
             if cusum == 0.0 || lasted > self.reach.rise() {
-                if lasted > 0 {
-                    rises.add(per_month * (-highest).exp());
+                let frequency = per_month * (-highest).exp();
+                if lasted > 0 && frequency > SURGES_PER_MONTH {
+                    rises.add(frequency);
                 }
                 (cusum, highest, lasted) = (0.0, f64::NEG_INFINITY, 0);
+            }
+        }
+        let (mut windows, near) = (Peaks::default(), (6 * HOUR_MS / slice_ms).max(1) as usize);
+        let surges: Vec<usize> = extremes.iter().filter(|extreme| extreme.1 < SURGES_PER_MONTH).map(|extreme| extreme.0).collect();
+        for &(index, frequency) in &extremes {
+            let next = surges.partition_point(|&surge| surge + near < index);
+            if surges.get(next).is_none_or(|&surge| surge > index + near) {
+                windows.add(frequency);
             }
         }
         let history_ms = slices * slice_ms;
@@ -482,9 +582,43 @@ impl Baseline {
             variation,
             slice_variation,
             prior: if own { Prior::Own } else { Prior::Pooled },
-            tail: windows.tail(history_ms),
-            rise_tail: rises.tail(history_ms),
+            peaks: [windows, rises],
+            months: history_ms as f64 / MONTH_MS,
         }
+    }
+
+    /// The tails of all subjects of a kind together, from the past before the day in which slice `at` lies.
+    fn tails(&mut self, kind: SubjectKind, at: i64) -> [Tail; 2] {
+        let slices_of_a_day = (24 * HOUR_MS / self.reach.slice_ms()).max(1);
+        let at = at.div_euclid(slices_of_a_day) * slices_of_a_day;
+        if let Some(&tails) = self.tails.get(&(at, kind)) {
+            return tails;
+        }
+        let slices = self.seen_before(at).unwrap_or(0);
+        let (mut peaks, mut months) = ([Peaks::default(); 2], 0.0);
+        if slices > 0 {
+            let from = at - slices;
+            let present = |track: &Track| track.slices.iter().any(|slice| (from..at).contains(&slice.index));
+            let mut subjects: Vec<Subject> = self
+                .tracks
+                .iter()
+                .filter(|(subject, track)| subject.kind() == kind && present(track))
+                .map(|(subject, _)| subject.clone())
+                .collect();
+            // In one order everywhere: sums of floats depend on it.
+            subjects.sort_unstable();
+            for subject in subjects {
+                let fit = self.fit(&subject, at, slices);
+                months += fit.months;
+                for (sum, own) in peaks.iter_mut().zip(fit.peaks) {
+                    sum.count += own.count;
+                    sum.excess += own.excess;
+                }
+            }
+        }
+        let tails = peaks.map(|peaks| peaks.tail(months, Tail::EXACT));
+        self.tails.insert((at, kind), tails);
+        tails
     }
 
     fn pool(&self, kind: SubjectKind, at: i64, slices: i64) -> Pool {
@@ -522,8 +656,8 @@ impl Baseline {
         let mut counts: Vec<f64> = totals.iter().map(|&count| count as f64).collect();
         winsorise(&mut counts, &hours);
         let mut season = vec![(1.0, 0.0); HOURS];
-        kind_season(&mut season, &counts, &hours);
-        Pool { subjects: subjects as usize, mean, shape: 1.0 / between.max(0.2), variation: variation.max(0.01), season }
+        refine(&mut season, &counts, &hours, KIND_SEASON);
+        Pool { subjects: subjects as usize, mean, shape: 1.0 / between.max(0.2), variation: variation.max(0.0005), season }
     }
 }
 
@@ -545,7 +679,7 @@ impl Moments {
 
     fn shrunk_to(&self, prior: f64) -> f64 {
         let weight = 2.0 / (prior * prior).max(0.01);
-        ((self.sum + weight * prior) / (self.weight + weight)).max(0.2 * prior).max(0.005)
+        ((self.sum + weight * prior) / (self.weight + weight)).max(0.2 * prior).max(0.0003)
     }
 }
 
@@ -617,8 +751,8 @@ fn growth(counts: &[f64], hours: &[usize], season: &[(f64, f64)]) -> f64 {
     slope * prior / (prior + noise) / HOURS as f64
 }
 
-/// Credibility-weighted factors (Bühlmann and Straub 1970, *Glaubwürdigkeit für Schadensätze*) of `cells` groups of hours,
-/// on top of `season`.
+/// Credibility-weighted factors of `cells` groups of hours on top of `season`, with the variance of each: Bühlmann and Straub
+/// 1970, *Glaubwürdigkeit für Schadensätze*. The variance between cells is estimated from them, too, from `between` on.
 fn factors(
     season: &[(f64, f64)],
     counts: &[f64],
@@ -626,22 +760,33 @@ fn factors(
     means: &[f64],
     cells: usize,
     cell: impl Fn(usize) -> usize,
-    prior: f64,
+    between: f64,
     variation: f64,
 ) -> Vec<(f64, f64)> {
+    /// Precision at which the cells themselves tell as much of the variance between them as what was thought before.
+    const PRIOR: f64 = 50.0;
     let (mut items, mut expected, mut slices) = (vec![0.0; cells], vec![0.0; cells], vec![0.0; cells]);
     for ((&count, &hour), &mean) in counts.iter().zip(hours).zip(means) {
         items[cell(hour)] += count;
         expected[cell(hour)] += mean * season[hour].0;
         slices[cell(hour)] += 1.0;
     }
+    let precision = |cell: usize| if expected[cell] > 0.0 { slices[cell] / (slices[cell] / expected[cell] + variation) } else { 0.0 };
+    let (mut total, mut squares, mut scatter, mut seen) = (0.0, 0.0, 0.0, 0.0);
+    for cell in (0..cells).filter(|&cell| expected[cell] > 0.0) {
+        let precision = precision(cell);
+        total += precision;
+        squares += precision * precision;
+        scatter += precision * (items[cell] / expected[cell] - 1.0).powi(2) - 1.0;
+        seen += 1.0;
+    }
+    let weight = if seen > 1.0 { total - squares / total } else { 0.0 };
+    let between = (((scatter + 1.0) * f64::from(u8::from(seen > 1.0)) + PRIOR * between) / (weight + PRIOR)).clamp(5e-4, 2.0);
     (0..cells)
         .map(|cell| {
-            if expected[cell] <= 0.0 {
-                return (1.0, prior);
-            }
-            let precision = slices[cell] / (slices[cell] / expected[cell] + variation);
-            ((precision * items[cell] / expected[cell] + prior) / (precision + prior), precision + prior)
+            let credibility = precision(cell) * between / (precision(cell) * between + 1.0);
+            let own = if expected[cell] > 0.0 { items[cell] / expected[cell] } else { 1.0 };
+            (credibility * own + (1.0 - credibility), between * (1.0 - credibility))
         })
         .collect()
 }
@@ -654,31 +799,20 @@ fn variation_between(counts: &[f64], hours: &[usize], means: &[f64], season: &[(
         excess += (count - expected).powi(2) - count;
         weight += expected * expected;
     }
-    if weight > 0.0 { (excess / weight).max(0.02) } else { 1.0 }
+    if weight > 0.0 { (excess / weight).max(0.0005) } else { 1.0 }
 }
 
-fn kind_season(season: &mut [(f64, f64)], counts: &[f64], hours: &[usize]) {
-    refine(season, counts, hours, FLAT_PRIOR, KIND_WEEK_PRIOR);
-}
-
-/// What a subject's own past says about its season, beyond that of its kind.
-fn correct_season(season: &mut [(f64, f64)], counts: &[f64], hours: &[usize]) {
-    refine(season, counts, hours, OWN_DAY_PRIOR, OWN_WEEK_PRIOR);
-}
-
-/// Corrects `season` by hour of the day, then by hour of the week.
-fn refine(season: &mut [(f64, f64)], counts: &[f64], hours: &[usize], day_prior: f64, week_prior: f64) {
-    let means = week_means(counts, hours, season);
-    let variation = variation_between(counts, hours, &means, season);
-    let day = factors(season, counts, hours, &means, DAY_CELLS, day_cell, day_prior, variation);
-    for (hour, entry) in season.iter_mut().enumerate() {
-        let (factor, precision) = day[day_cell(hour)];
-        *entry = (entry.0 * factor, entry.1 + 1.0 / precision);
-    }
-    let means = week_means(counts, hours, season);
-    let variation = variation_between(counts, hours, &means, season);
-    let week = factors(season, counts, hours, &means, HOURS, |hour| hour, week_prior, variation);
-    for (entry, (factor, _)) in season.iter_mut().zip(week) {
-        entry.0 *= factor;
-    }
+/// Corrects `season` by hour of the day, then by hour of the week; `between` are the variances expected between factors.
+fn refine(season: &mut [(f64, f64)], counts: &[f64], hours: &[usize], between: [f64; 2]) {
+    let mut correct = |cells: usize, cell: fn(usize) -> usize, between: f64| {
+        let means = week_means(counts, hours, season);
+        let variation = variation_between(counts, hours, &means, season);
+        let factors = factors(season, counts, hours, &means, cells, cell, between, variation);
+        for (hour, (factor, uncertain)) in season.iter_mut().enumerate() {
+            let (correction, variance) = factors[cell(hour)];
+            (*factor, *uncertain) = (*factor * correction, *uncertain + variance);
+        }
+    };
+    correct(DAY_CELLS, day_cell, between[0]);
+    correct(HOURS, |hour| hour, between[1]);
 }

@@ -83,7 +83,7 @@ pub fn judge(
 
 /// False alarms per month by the tests that have `min_count` negative items to go by. A rise speaks only while it goes on.
 fn speaking(rule: &RuleConfig, negative: u64, usual: &Usual, surge: &Surge) -> f64 {
-    let rising = usual.rise.is_some_and(|rise| rise.negative >= rule.min_count) && negative as f64 > usual.expected;
+    let rising = usual.rise.is_some_and(|rise| rise.negative >= rule.min_count && rise.is_rising);
     let window = if negative >= rule.min_count { surge.window } else { f64::INFINITY };
     if rising { window.min(surge.rise) } else { window }
 }
@@ -239,6 +239,7 @@ mod tests {
     fn a_slow_rise_and_a_young_subject_are_called_so() {
         let rise = Rise {
             cusum: 12.0,
+            is_rising: true,
             drift: 0.5,
             since: EventTime(36_000_000),
             negative: 40,
@@ -257,7 +258,8 @@ mod tests {
             "{why}"
         );
         // It no longer rises, but it is not over either.
-        let judgement = judge(&rule("surge-group"), &counts(1, 9), Some(usual), None, || 9);
+        let past = Usual { rise: Some(Rise { is_rising: false, ..rise }), ..usual };
+        let judgement = judge(&rule("surge-group"), &counts(1, 9), Some(past), None, || 9);
         assert_eq!((judgement.severity, judgement.holds), (None, true));
         // Few items make no rise, however improbable.
         let usual = Usual { rise: Some(Rise { negative: 4, ..rise }), ..usual };

@@ -9,6 +9,7 @@ pub mod evidence;
 pub mod interval;
 pub mod judge;
 pub mod life;
+pub mod series;
 pub mod surge;
 pub mod tally;
 

@@ -29,13 +29,18 @@ impl NegativeBinomial {
     /// P(X > `count`) + P(X = `count`) / 2: the mid-P value (Lancaster 1961, *Significance Tests in Discrete
     /// Distributions*). Unlike P(X ≥ `count`) it is not conservative where counts are few.
     pub fn mid_p(&self, count: u64) -> f64 {
+        self.tail(count, 0.5)
+    }
+
+    /// P(X > `count`) + `part` · P(X = `count`).
+    pub fn tail(&self, count: u64, part: f64) -> f64 {
         let count = count as f64;
         let growth = self.mean / (self.shape + self.mean);
+        let mut term = self.ln_probability(count).exp();
+        let mut at = count;
         if count <= self.mean {
-            // From the other side: P(X ≤ count) is not small, so 1 minus it is exact.
-            let mut term = self.ln_probability(count).exp();
-            let mut below = term / 2.0;
-            let mut at = count;
+            // From the other side: what lies below is not small, so 1 minus it is exact.
+            let mut below = term * (1.0 - part);
             while at > 0.0 && term > below * 1e-12 {
                 term *= at / ((at - 1.0 + self.shape) * growth);
                 at -= 1.0;
@@ -43,9 +48,7 @@ impl NegativeBinomial {
             }
             return (1.0 - below).clamp(0.0, 1.0);
         }
-        let mut term = self.ln_probability(count).exp();
-        let mut tail = term / 2.0;
-        let mut at = count;
+        let mut tail = term * part;
         loop {
             term *= (at + self.shape) / (at + 1.0) * growth;
             at += 1.0;
@@ -72,6 +75,9 @@ pub struct Rise {
     /// max over starts within the look-back of the sum from there to now, at least 0 (Page 1954, *Continuous Inspection
     /// Schemes*), in nats.
     pub cusum: f64,
+    /// The sum is higher than at any time of the look-back: what is over does not count as a rise again while the sum
+    /// comes down.
+    pub is_rising: bool,
     /// Mean of an increment if the rate had risen as assumed, in nats.
     pub drift: f64,
     /// Where the sum was last 0, and what came and was expected since.

@@ -105,7 +105,9 @@ impl EventLog {
 
     fn announce(&mut self) -> Option<Observation> {
         let mut watermark = self.clock.as_mut()?.announce(0, 1, &self.config, self.now.0)?;
-        watermark.market = self.tally.take();
+        while !self.tally.is_empty() {
+            watermark.market.extend(self.tally.take());
+        }
         Some(Observation::Watermark(watermark))
     }
 }

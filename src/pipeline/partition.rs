@@ -430,6 +430,14 @@ mod tests {
     }
 
     #[test]
+    fn the_order_of_items_between_two_watermarks_changes_nothing() {
+        let mut reordered = log();
+        let straight = run(&mut fresh(), &reordered, 0);
+        reordered.chunk_by_mut(|one, other| matches!((one, other), (Observation::Item(_), Observation::Item(_)))).for_each(<[_]>::reverse);
+        assert_eq!(run(&mut fresh(), &reordered, 0), straight);
+    }
+
+    #[test]
     fn a_restart_anywhere_publishes_the_same_and_nothing_twice() {
         let log = log();
         let straight = run(&mut fresh(), &log, 0);

@@ -319,9 +319,9 @@ mod tests {
     #[test]
     fn panes_come_in_order_once_and_old_ones_without_their_sources() {
         let config = Config::default();
-        let mut past = Past::new(&config, EventTime(30 * DAY_MS));
+        let mut past = Past::new(&config, EventTime(40 * DAY_MS));
         for (subject, start_ms, count) in
-            [("b", 29 * DAY_MS, 1), ("a", 29 * DAY_MS, 2), ("b", 30 * DAY_MS - 10_000, 3), ("a", 29 * DAY_MS, 4), ("too old", DAY_MS, 5)]
+            [("b", 35 * DAY_MS, 1), ("a", 35 * DAY_MS, 2), ("b", 40 * DAY_MS - 10_000, 3), ("a", 35 * DAY_MS, 4), ("too old", DAY_MS, 5)]
         {
             past.take(&pane(subject, start_ms, 10_000, count));
         }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/time.h>
+#include <threads.h>
 #include <time.h>
 
 static const volatile int64_t *shift_ms;
@@ -51,11 +52,21 @@ time_t time(time_t *at) {
     return now.tv_sec;
 }
 
-// Until a time by the wrong clock; the kernel has only the right one.
+// Waits until a time by the wrong clock; the kernel has only the right one. librdkafka uses the second, glibc's own, which does
+// not call the first.
+
 int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex, const struct timespec *restrict until) {
     static int (*real)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *);
     if (!real) real = dlvsym(RTLD_NEXT, "pthread_cond_timedwait", "GLIBC_2.3.2");
     if (!real) real = dlsym(RTLD_NEXT, "pthread_cond_timedwait");
+    struct timespec right = *until;
+    move_by(&right, -*shift_ms);
+    return real(condition, mutex, &right);
+}
+
+int cnd_timedwait(cnd_t *restrict condition, mtx_t *restrict mutex, const struct timespec *restrict until) {
+    static int (*real)(cnd_t *, mtx_t *, const struct timespec *);
+    if (!real) real = dlsym(RTLD_NEXT, "cnd_timedwait");
     struct timespec right = *until;
     move_by(&right, -*shift_ms);
     return real(condition, mutex, &right);

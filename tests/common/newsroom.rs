@@ -31,11 +31,11 @@ pub struct Newsroom {
 }
 
 impl Newsroom {
-    /// `brokers` for the test, `seen` for the process, which may see them through a proxy or as another user.
+    /// Timeouts long enough for a busy machine, and short enough for a fault to outlast them. `brokers` for the test, `seen` for the process, which may see them through a proxy or as another user.
     pub fn open(brokers: &str, seen: &str, create: &str, kafka: &str, properties: &str) -> Self {
         let text = format!(
-            "{create}\n[kafka]\ncommit_interval = '100ms'\n{kafka}\n[kafka.properties]\n'session.timeout.ms' = '4000'\n\
-             'heartbeat.interval.ms' = '1000'\n'transaction.timeout.ms' = '5000'\n{properties}\n\
+            "{create}\n[kafka]\ncommit_interval = '100ms'\ntimeout = '60s'\n{kafka}\n[kafka.properties]\n'session.timeout.ms' = '6000'\n\
+             'heartbeat.interval.ms' = '1500'\n'transaction.timeout.ms' = '10000'\n{properties}\n\
              [watermark]\nidle_after = '10m'\ninterval = '100ms'\n{RULES}"
         );
         let site = Site::at(seen.to_owned(), "tests/fixtures/tiny", &text);

@@ -76,7 +76,7 @@ pub fn site(broker: &Broker, name: &str, kafka: &str, properties: &str) -> Site 
         &format!(
             "[kafka]\ngroup = '{name}'\ncommit_interval = '100ms'\n{kafka}\n\
              [kafka.topics]\nwindows = '{name}.windows'\nalerts = '{name}.alerts'\n\
-             [kafka.properties]\n'session.timeout.ms' = '2000'\n'heartbeat.interval.ms' = '500'\n'transaction.timeout.ms' = '3000'\n{properties}\n{RULES}"
+             [kafka.properties]\n'session.timeout.ms' = '4000'\n'heartbeat.interval.ms' = '1000'\n'transaction.timeout.ms' = '10000'\n{properties}\n{RULES}"
         ),
     );
     site.create_topics();
