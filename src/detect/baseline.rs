@@ -816,3 +816,150 @@ fn refine(season: &mut [(f64, f64)], counts: &[f64], hours: &[usize], between: [
     correct(DAY_CELLS, day_cell, between[0]);
     correct(HOURS, |hour| hour, between[1]);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUCKET_MS: i64 = 600_000;
+    const DAY: i64 = 144;
+    /// A Monday.
+    const START: i64 = 4 * DAY;
+    const REACH: Reach =
+        Reach { window_ms: BUCKET_MS, history_ms: 28 * 24 * HOUR_MS, min_history_ms: HOUR_MS, rise_ms: 48 * HOUR_MS, refit: 1 };
+
+    fn at(bucket: i64) -> EventTime {
+        EventTime((START + bucket) * BUCKET_MS)
+    }
+
+    /// Poisson by inversion, the same in every run.
+    fn poisson(mean: f64, bucket: i64, salt: u64) -> u64 {
+        let mixed = (bucket as u64 ^ salt << 32).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mixed = (mixed ^ mixed >> 29).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mut rest = ((mixed ^ mixed >> 32) >> 11) as f64 / (1u64 << 53) as f64;
+        let (mut count, mut probability) = (0, (-mean).exp());
+        while rest > probability && count < 1000 {
+            rest -= probability;
+            count += 1;
+            probability *= mean / count as f64;
+        }
+        count
+    }
+
+    fn bank() -> Subject {
+        Subject::entity("bank")
+    }
+
+    /// One subject with `mean(bucket)` items in each bucket.
+    fn learned(buckets: i64, mean: impl Fn(i64) -> f64) -> Baseline {
+        let mut baseline = Baseline::new(REACH, 4.0);
+        (0..buckets).for_each(|bucket| baseline.push(&bank(), at(bucket), poisson(mean(bucket), bucket, 1)));
+        baseline
+    }
+
+    fn expected(baseline: &mut Baseline, bucket: i64) -> f64 {
+        baseline.usual(&bank(), at(bucket)).unwrap().expected
+    }
+
+    #[test]
+    fn hours_of_the_day_and_weekends_are_learned() {
+        let course = |bucket: i64| (if bucket % DAY / 6 == 9 { 8.0 } else { 0.5 }) * if bucket / DAY % 7 >= 5 { 0.25 } else { 1.0 };
+        let mut baseline = learned(28 * DAY, course);
+        for (hour, day, truth) in [(9, 28, 8.0), (15, 28, 0.5)] {
+            let found = expected(&mut baseline, day * DAY + hour * 6);
+            assert!((found / truth).ln().abs() < 0.5f64, "{hour}: {found} against {truth}");
+        }
+        let mut baseline = learned(33 * DAY, course);
+        let saturday = expected(&mut baseline, 33 * DAY + 9 * 6);
+        assert!((1.0..4.0).contains(&saturday), "{saturday} against 2");
+    }
+
+    #[test]
+    fn a_spike_of_the_past_does_not_become_usual() {
+        let mut calm = learned(28 * DAY, |_| 1.0);
+        let mut spiked = learned(28 * DAY, |bucket| if (26 * DAY..26 * DAY + 12).contains(&bucket) { 60.0 } else { 1.0 });
+        let (calm, spiked) = (expected(&mut calm, 28 * DAY), expected(&mut spiked, 28 * DAY));
+        assert!(spiked < 1.3 * calm, "{spiked} against {calm}");
+    }
+
+    #[test]
+    fn a_new_level_is_followed_within_days() {
+        let mut baseline = learned(28 * DAY, |bucket| if bucket < 23 * DAY { 2.0 } else { 6.0 });
+        let found = expected(&mut baseline, 28 * DAY);
+        assert!((4.5..7.5).contains(&found), "{found} against 6");
+    }
+
+    #[test]
+    fn dispersion_is_estimated_from_the_counts() {
+        let mut even = learned(28 * DAY, |_| 6.0);
+        let mut uneven = learned(28 * DAY, |bucket| if poisson(0.5, bucket, 7) > 0 { 12.0 } else { 2.0 });
+        let shape = |baseline: &mut Baseline| baseline.usual(&bank(), at(28 * DAY)).unwrap().shape;
+        assert!(shape(&mut even) > 40.0 && shape(&mut uneven) < 8.0, "{} and {}", shape(&mut even), shape(&mut uneven));
+    }
+
+    #[test]
+    fn a_slow_rise_is_found_by_its_sum() {
+        let mut baseline = learned(30 * DAY, |bucket| if bucket < 29 * DAY { 2.0 } else { 4.0 });
+        let usual = baseline.usual(&bank(), at(30 * DAY - 1)).unwrap();
+        let surge = usual.judge(4, BUCKET_MS, BUCKET_MS);
+        assert!(surge.rise < 0.01 && surge.window > 10.0, "{surge:?}");
+        let since = usual.rise.unwrap().since;
+        assert!((at(29 * DAY - 6)..at(29 * DAY + 24)).contains(&since), "{since}");
+    }
+
+    #[test]
+    fn a_young_subject_goes_by_its_kind_and_does_not_fire_at_its_rate() {
+        let mut baseline = Baseline::new(REACH, 4.0);
+        let others: Vec<Subject> = (0..20).map(|index| Subject::entity(&format!("other-{index}"))).collect();
+        for bucket in 0..10 * DAY {
+            for (index, other) in others.iter().enumerate() {
+                baseline.push(other, at(bucket), poisson(1.0, bucket, 100 + index as u64));
+            }
+        }
+        let new = Subject::entity("new");
+        baseline.push(&new, at(10 * DAY), 1);
+        let usual = baseline.usual(&new, at(10 * DAY)).unwrap();
+        assert_eq!(usual.prior, Prior::Pooled);
+        assert!(usual.judge(1, BUCKET_MS, BUCKET_MS).window > 1.0, "{usual:?}");
+        assert_eq!(baseline.usual(&others[0], at(10 * DAY)).unwrap().prior, Prior::Own);
+    }
+
+    #[test]
+    fn nothing_is_said_before_enough_was_seen() {
+        let mut baseline = learned(5, |_| 3.0);
+        assert_eq!(baseline.usual(&bank(), at(4)), None);
+        let mut baseline = learned(20, |_| 3.0);
+        let usual = baseline.usual(&bank(), at(19)).unwrap();
+        assert!(usual.rise.is_none() && usual.judge(6, BUCKET_MS, BUCKET_MS).window > 1.0, "{usual:?}");
+    }
+
+    #[test]
+    fn what_a_restart_reads_back_gives_the_same_bit_for_bit() {
+        let panes: Vec<(i64, Subject, u64)> = (0..40 * DAY)
+            .flat_map(|bucket| {
+                let quiet = Subject::entity("quiet");
+                [(bucket, bank(), poisson(1.5, bucket, 1)), (bucket, quiet, poisson(0.02, bucket, 2))]
+            })
+            .filter(|pane| pane.2 > 0)
+            .collect();
+        let mut live = Baseline::new(REACH, 4.0);
+        let mut compared = 0;
+        for (number, (bucket, subject, negative)) in panes.iter().enumerate() {
+            live.push(subject, at(*bucket), *negative);
+            let usual = live.usual(subject, at(*bucket));
+            live.forget_before(at(*bucket + 1));
+            if *bucket < 32 * DAY || number % 97 != 0 {
+                continue;
+            }
+            let mut restored = Baseline::new(REACH, 4.0);
+            let horizon = at(*bucket).plus(-REACH.look_back_ms());
+            for (bucket, subject, negative) in panes[..=number].iter().filter(|pane| at(pane.0) >= horizon) {
+                restored.push(subject, at(*bucket), *negative);
+            }
+            restored.restore_since(live.since());
+            assert_eq!(restored.usual(subject, at(*bucket)), usual);
+            compared += 1;
+        }
+        assert!(compared > 5, "{compared}");
+    }
+}
