@@ -116,7 +116,8 @@ impl Past {
     fn new(config: &Config, until: EventTime) -> Self {
         Self {
             from: until.plus(-PartitionMonitor::restore_horizon_ms(config)),
-            whole_from: until.plus(-PartitionMonitor::retention_ms(config).max(config.novelty.horizon.ms())),
+            // A story may have begun in the middle of a pane.
+            whole_from: until.plus(-PartitionMonitor::retention_ms(config).max(config.novelty.horizon.ms() + config.window.pane.ms())),
             pane_ms: config.window.pane.ms(),
             panes: Vec::new(),
             subjects: BTreeSet::new(),
