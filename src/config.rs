@@ -18,6 +18,7 @@ use toml::{Table, Value};
 pub use calendar::{QuietHours, TimeZone};
 
 use crate::detect::baseline::Reach;
+use crate::detect::surge::MONTH_MS;
 use crate::news::{EventTime, Subject, SubjectKind, hex};
 
 /// `config/bellwether.toml`, every key with its default.
@@ -362,8 +363,10 @@ pub struct FalseAlarms {
     pub critical: f64,
 }
 
-/// A surge calms down when chance would bring as much this many times as often as the warning's budget allows.
+/// A surge calms down when chance would bring as much this many times as often as the warning's budget allows, or as often
+/// as in one of twenty windows.
 const SURGE_HYSTERESIS: f64 = 100.0;
+const SURGE_CALM: f64 = 0.05;
 
 /// Limits of a rule, in the unit of its condition.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -378,7 +381,11 @@ impl RuleConfig {
     pub fn thresholds(&self) -> Thresholds {
         let set = |value: Option<f64>| value.unwrap_or(f64::NAN);
         match self.false_alarms_per_month {
-            Some(FalseAlarms { warning, critical }) => Thresholds { warning, critical, resolve: warning * SURGE_HYSTERESIS },
+            Some(FalseAlarms { warning, critical }) => {
+                // Two tests, half of the budget each: hence twice.
+                let calm = 2.0 * SURGE_CALM * MONTH_MS / self.window.ms().max(1) as f64;
+                Thresholds { warning, critical, resolve: (warning * SURGE_HYSTERESIS).min(calm).max(warning) }
+            }
             None => Thresholds { warning: set(self.warning), critical: set(self.critical), resolve: set(self.resolve) },
         }
     }
@@ -727,6 +734,30 @@ mod tests {
         assert_eq!((own.warning, own.critical, own.hold_for.ms()), (Some(0.6), Some(0.7), 300_000));
         assert_eq!(Config::from_toml(&config.display(), &[], None).unwrap().version(), config.version());
         assert_ne!(Config::from_toml(&text.replace("0.6", "0.65"), &[], None).unwrap().version(), config.version());
+    }
+
+    #[test]
+    fn a_surge_has_a_budget_and_nothing_else_has_one() {
+        let surge = "[rules.r]\ngroup_by='market'\ncondition='surge'\n";
+        assert!(problems(surge)[0].starts_with("rules.r.false_alarms_per_month is missing"));
+        let found = problems(&format!("{surge}warning=1e-4\nfalse_alarms_per_month={{warning=0.1,critical=1.0}}"));
+        assert!(
+            found[0].starts_with("rules.r.warning = 0.0001 is not for a surge") && found[1].contains("must be at most warning"),
+            "{found:?}"
+        );
+        let level = "[rules.r]\ngroup_by='market'\ncondition='level'\nfalse_alarms_per_month={warning=1.0,critical=0.1}";
+        assert!(problems(level)[0].contains("is for surges only"));
+        assert!(problems("[kafka.create]\nwindows_retention='29d'")[0].contains("detect.history, detect.rise"));
+    }
+
+    #[test]
+    fn a_surge_calms_down_below_a_hundred_times_its_budget_and_at_the_usual_at_the_latest() {
+        let resolve = |window: &str| {
+            let rule = "group_by='market'\ncondition='surge'\nfalse_alarms_per_month={warning=1.0,critical=0.1}";
+            let text = format!("[rules.r]\n{rule}\nwindow='{window}'\nhop='{window}'");
+            Config::from_toml(&text, &[], None).unwrap().rules["r"].thresholds().resolve
+        };
+        assert_eq!((resolve("10m"), resolve("6h")), (100.0, 12.0));
     }
 
     #[test]

@@ -161,7 +161,7 @@ fn evaluate(kind: Kind, subjects: usize) -> KindResult {
         .collect();
     let score = |ours: &Ours| -> Vec<Vec<f32>> { ours.opens.iter().map(|rates| rates.iter().map(|rate| 1.0 / rate).collect()).collect() };
     let judged = ours(&calm);
-    let budgets = [10.0, 1.0, 0.1].map(|budget| {
+    let budgets = [1.0, 0.1].map(|budget| {
         let alerts: Vec<f64> =
             judged.opens.iter().zip(&judged.holds).map(|(opens, holds)| alerts(opens, holds, budget as f32) as f64 / MONTHS).collect();
         let mean = |of: &dyn Fn(usize) -> bool| {
