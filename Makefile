@@ -8,7 +8,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-training check bench model kafka-up kafka-down
+.PHONY: help demo build test test-training check bench bench-delivery model kafka-up kafka-down
 
 ARGS ?=
 KAFKA_PORT ?= 19092
@@ -63,7 +63,11 @@ check: ## check format, lints and documentation
 
 bench: ## run the benchmarks
 	@scripts/setup test
-	@KAFKA_BROKER_OWNER=$$$$ exec cargo bench $(ARGS)
+	@KAFKA_BROKER_OWNER=$$$$ exec cargo bench --bench core $(ARGS)
+
+bench-delivery: ## measure what docs/delivery.md says, or the parts of it that ARGS names (heavy: an hour)
+	@scripts/setup test
+	@KAFKA_BROKER_OWNER=$$$$ KAFKA_JVM_FLAGS=-XX:+UseSerialGC exec cargo bench --bench delivery -- $(or $(ARGS),all)
 
 model: build ## fine-tune the model on DATA, measure it, write its card (training/README.md)
 	@scripts/setup training

@@ -54,6 +54,8 @@ pub struct Metrics {
     pub generations: IntCounterVec,
     pub kafka_errors: IntCounterVec,
     pub restored_panes: IntCounter,
+    pub restored_observations: IntCounter,
+    pub restore_remaining: IntGaugeVec,
     pub restore_duration: Gauge,
     pub ready: IntGauge,
     resident_memory: Gauge,
@@ -185,7 +187,9 @@ impl Metrics {
             generations: make.counters("generations_failed_total", "Times a role gave up what it had and began anew from what is committed", &["role"]),
             kafka_errors: make.counters("kafka_errors_total", "Errors that the Kafka client reported", &["role"]),
             restored_panes: make.counter("restored_panes_total", "Panes read back at an assignment"),
-            restore_duration: make.gauge("restore_duration_seconds", "Seconds the last restore took"),
+            restored_observations: make.counter("restored_observations_total", "Observations read again after an assignment"),
+            restore_remaining: make.whole_gauges("restore_remaining_records", "Records that the restore under way has still to read", &["what"]),
+            restore_duration: make.gauge("restore_duration_seconds", "Seconds the last restore took, the replay of observations included"),
             ready: make.whole_gauge("ready", "1 once partitions are assigned, state is restored and the model is warm"),
             resident_memory: make.add(Gauge::new("process_resident_memory_bytes", "Resident memory")),
             cpu_seconds: make.add(Counter::new("process_cpu_seconds_total", "User and system CPU time")),
@@ -220,6 +224,7 @@ impl Metrics {
         for gauge in [&self.consumer_lag, &self.partitions_assigned, &self.partitions_paused] {
             roles.iter().for_each(|role| gauge.with_label_values(&[*role]).set(0));
         }
+        ["panes", "observations"].iter().for_each(|what| self.restore_remaining.with_label_values(&[*what]).set(0));
         severities.iter().for_each(|severity| self.open_alerts.with_label_values(&[*severity]).set(0));
         Waits::ALL.iter().for_each(|waits| self.waiting_alerts.with_label_values(&[waits.as_str()]).set(0));
         ["scored", "alerted"].iter().for_each(|stage| drop(self.delay.with_label_values(&[*stage])));

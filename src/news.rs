@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows Kafka, ONNX or polars. JSON shapes are those of `schemas/`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -58,10 +59,14 @@ impl Serialize for EventTime {
 
 impl<'de> Deserialize<'de> for EventTime {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
+        let text = Text::deserialize(deserializer)?.0;
         Self::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("{text:?} is not an RFC 3339 time")))
     }
 }
+
+/// Text that need not be copied where the input holds it as it is.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// One decoded item of `news.raw`. At least one of `title` and `body` has text.
 #[derive(Debug, Clone, PartialEq)]
@@ -342,10 +347,71 @@ impl fmt::Display for Subject {
 
 /// One record of `news.observations`: an item as seen by one subject, or a watermark.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
+#[serde(tag = "kind", rename_all = "lowercase", try_from = "AnyObservation")]
 pub enum Observation {
     Item(ItemObservation),
     Watermark(WatermarkObservation),
+}
+
+/// The fields of both kinds. Read in one go: a tagged enum would first be kept whole, in a form of serde's own.
+#[derive(Deserialize)]
+struct AnyObservation {
+    kind: ObservationKind,
+    schema: u32,
+    subject: Option<Subject>,
+    id: Option<String>,
+    event_time_ms: Option<i64>,
+    topic: Option<String>,
+    sentiment: Option<Sentiment>,
+    score: Option<Score>,
+    source: Option<String>,
+    title: Option<String>,
+    url: Option<String>,
+    #[serde(default)]
+    subjects: Vec<Subject>,
+    raw_partition: Option<i32>,
+    raw_partitions: Option<i32>,
+    watermark_ms: Option<i64>,
+    idle: Option<bool>,
+    #[serde(default)]
+    market: Vec<MarketCounts>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ObservationKind {
+    Item,
+    Watermark,
+}
+
+impl TryFrom<AnyObservation> for Observation {
+    type Error = &'static str;
+
+    fn try_from(any: AnyObservation) -> Result<Self, Self::Error> {
+        Ok(match any.kind {
+            ObservationKind::Item => Self::Item(ItemObservation {
+                schema: any.schema,
+                subject: any.subject.ok_or("missing field `subject`")?,
+                id: any.id.ok_or("missing field `id`")?,
+                event_time_ms: any.event_time_ms.ok_or("missing field `event_time_ms`")?,
+                topic: any.topic.ok_or("missing field `topic`")?,
+                sentiment: any.sentiment.ok_or("missing field `sentiment`")?,
+                score: any.score.ok_or("missing field `score`")?,
+                source: any.source,
+                title: any.title,
+                url: any.url,
+                subjects: any.subjects,
+            }),
+            ObservationKind::Watermark => Self::Watermark(WatermarkObservation {
+                schema: any.schema,
+                raw_partition: any.raw_partition.ok_or("missing field `raw_partition`")?,
+                raw_partitions: any.raw_partitions.ok_or("missing field `raw_partitions`")?,
+                watermark_ms: any.watermark_ms,
+                idle: any.idle.ok_or("missing field `idle`")?,
+                market: any.market,
+            }),
+        })
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -455,5 +521,16 @@ mod tests {
         let json = serde_json::to_value(&watermark).unwrap();
         assert_eq!(json["kind"], "watermark");
         assert_eq!(serde_json::from_value::<Observation>(json).unwrap(), watermark);
+    }
+
+    #[test]
+    fn an_observation_without_a_field_of_its_kind_is_none() {
+        let item = r#"{"kind":"item","schema":1,"subject":"market","id":"a","event_time_ms":5,"topic":"Macro","sentiment":"neutral","score":0.05}"#;
+        assert!(matches!(serde_json::from_str(item).unwrap(), Observation::Item(ItemObservation { event_time_ms: 5, source: None, .. })));
+        for (whole, part) in [(item, r#""id":"a","#), (item, r#","score":0.05"#), (item, r#""kind":"item","#)] {
+            let error = serde_json::from_str::<Observation>(&whole.replace(part, "")).unwrap_err().to_string();
+            assert!(error.starts_with("missing field `"), "{error}");
+        }
+        assert!(serde_json::from_str::<Observation>(&item.replace("\"item\"", "\"watermark\"")).is_err());
     }
 }

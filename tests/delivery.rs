@@ -5,272 +5,24 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bellwether::config::Config;
 use bellwether::enrich::Watchlist;
-use bellwether::news::{EventTime, ItemObservation, Observation, Score, Sentiment, Subject, WatermarkObservation};
-use bellwether::pipeline::offline::OfflineMonitor;
-use bellwether::pipeline::partition::Output;
-use bellwether::window::MarketTally;
-use common::{Broker, Process, Read1, Site, get, produce, produce_batches_of, read_topic, wait_for};
+use bellwether::http::board::Board;
+use bellwether::metrics::Metrics;
+use bellwether::pipeline::{self, Roles};
+use common::observations::{ITEMS, Log, SLOWLY, count, log, offline, panes_published, publish, published, records, site, wait_for_all};
+use common::{Broker, Site, finish, produce, read_topic, wait_for};
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, ThreadedProducer};
 use serde_json::json;
-
-const PARTITIONS: i32 = 3;
-const ITEMS: i64 = 20_000;
-/// 2023-03-09 00:00 UTC.
-const START_MS: i64 = 1_678_320_000_000;
-
-const RULES: &str = "
-[window]
-pane = '10s'
-size = '10m'
-hop = '30s'
-[detect]
-history = '6h'
-min_history = '1h'
-[novelty]
-horizon = '1h'
-[rules.share]
-group_by = 'topic'
-condition = 'share'
-min_count = 5
-confidence = 0.8
-warning = 0.6
-critical = 0.9
-resolve = 0.4
-keep_firing_for = '1m'
-cooldown = '2m'
-[rules.share.overrides.'topic:Earnings']
-yields = false
-[rules.surge]
-group_by = 'market'
-condition = 'surge'
-false_alarms_per_month = { warning = 1.0, critical = 0.001 }
-for = '30s'
-# Every partition knows whether the market's alert is open, and topics wait for it.
-[rules.mood]
-group_by = 'market'
-condition = 'level'
-inhibits = true
-warning = -0.35
-critical = -0.6
-resolve = -0.3
-keep_firing_for = '1m'
-cooldown = '2m'
-[rules.relative]
-group_by = 'topic'
-condition = 'relative'
-min_count = 5
-confidence = 0.8
-warning = 0.2
-critical = 0.6
-resolve = 0.1
-for = '1m'
-[rules.relative.overrides.'topic:Macro']
-for = '3m'
-quiet_hours = ['08:00-08:30']
-";
-
-/// Its own group and outputs, one log for all.
-fn site(broker: &Broker, name: &str, kafka: &str, properties: &str) -> Site {
-    let site = Site::new(
-        broker,
-        &format!(
-            "[kafka]\ngroup = '{name}'\ncommit_interval = '100ms'\n{kafka}\n\
-             [kafka.topics]\nwindows = '{name}.windows'\nalerts = '{name}.alerts'\n\
-             [kafka.properties]\n'session.timeout.ms' = '2000'\n'heartbeat.interval.ms' = '500'\n'transaction.timeout.ms' = '3000'\n{properties}\n{RULES}"
-        ),
-    );
-    site.create_topics();
-    site
-}
-
-/// One record batch, here a hundred records, in one answer of the broker, so that a run lasts long enough to be disturbed.
-const SLOWLY: &str = "'max.partition.fetch.bytes' = '1'";
-
-type Log = Vec<(i32, Observation)>;
-
-fn partition_of(subject: &str) -> i32 {
-    subject.bytes().map(i32::from).sum::<i32>() % PARTITIONS
-}
-
-/// Twenty thousand items in some eleven hours, four bad spells among them, one of two topics only, a little disorder,
-/// some copies, and some delivered twice.
-fn log() -> Log {
-    let topics = ["Macro", "Markets", "Earnings", "Currencies", "Politics"];
-    let mut log = Log::new();
-    let mut tallies = [MarketTally::default(), MarketTally::default()];
-    for number in 0..ITEMS {
-        let second = number * 2;
-        let bad = (12_000..12_600).contains(&second)
-            || (24_000..24_200).contains(&second)
-            || ((30_000..31_500).contains(&second) && number % 5 < 2)
-            || (33_000..34_500).contains(&second);
-        let sentiment = match (bad, number % 7) {
-            (true, 0..6) | (false, 0) => Sentiment::Negative,
-            (_, 1 | 2) => Sentiment::Positive,
-            _ => Sentiment::Neutral,
-        };
-        let score = match sentiment {
-            Sentiment::Negative => -0.8,
-            Sentiment::Neutral => 0.05,
-            Sentiment::Positive => 0.7,
-        };
-        let topic = topics[(number % 5) as usize];
-        let event_time_ms = START_MS + (second + (number * 7) % 11) * 1000;
-        tallies[(number % 2) as usize].count(EventTime(event_time_ms), sentiment, Score::from_f64(score), 10_000);
-        // Some of the news repeats what was told a minute ago.
-        let story = if number % 6 == 0 { number - 35 } else { number };
-        for subject in ["market".to_owned(), format!("topic:{topic}")] {
-            let item = ItemObservation {
-                schema: 1,
-                subject: Subject(subject.clone()),
-                id: format!("item-{number}"),
-                event_time_ms,
-                topic: topic.to_owned(),
-                sentiment,
-                score: Score::from_f64(score),
-                source: Some(format!("source-{}.example", number % 4)),
-                title: Some(format!("Item {story} of the synthetic log")),
-                url: None,
-                subjects: if subject == "market" { vec![Subject::topic(topic)] } else { Vec::new() },
-            };
-            let record = (partition_of(&subject), Observation::Item(item));
-            if number % 40 == 0 {
-                log.push(record.clone());
-            }
-            log.push(record);
-        }
-        if number % 10 == 9 || number == ITEMS - 1 {
-            for (raw_partition, behind) in [(0, 12), (1, 15)] {
-                let market = tallies[raw_partition as usize].take();
-                let watermark_ms = Some(START_MS + (second - behind) * 1000);
-                let watermark = Observation::Watermark(WatermarkObservation {
-                    schema: 1,
-                    raw_partition,
-                    raw_partitions: 2,
-                    watermark_ms,
-                    idle: false,
-                    market,
-                });
-                log.extend((0..PARTITIONS).map(|partition| (partition, watermark.clone())));
-            }
-        }
-    }
-    log
-}
-
-fn publish(broker: &Broker, log: &Log) {
-    let records: Vec<_> = log
-        .iter()
-        .map(|(partition, observation)| {
-            let key = match observation {
-                Observation::Item(item) => item.subject.0.clone(),
-                Observation::Watermark(watermark) => format!("watermark:{}", watermark.raw_partition),
-            };
-            (Some(*partition), Some(key), serde_json::to_vec(observation).unwrap())
-        })
-        .collect();
-    produce_batches_of(100, &broker.address(), "news.observations", &records);
-}
-
-/// What a reader of the two topics must see: panes of each partition in order; transitions, which are spread over
-/// partitions by their alert, in an order of their own.
-struct Published {
-    windows: BTreeMap<i32, Vec<String>>,
-    alerts: Vec<String>,
-}
-
-impl Published {
-    fn new(windows: BTreeMap<i32, Vec<String>>, mut alerts: Vec<String>) -> Self {
-        alerts.sort();
-        Self { windows, alerts }
-    }
-
-    fn windows_count(&self) -> usize {
-        self.windows.values().map(Vec::len).sum()
-    }
-
-    fn assert_same(&self, other: &Self, what: &str) {
-        let alike = |topic: &str, expected: &[String], found: &[String]| {
-            let first = expected.iter().zip(found).position(|(one, two)| one != two);
-            assert!(
-                first.is_none() && expected.len() == found.len(),
-                "{what}, {topic}: {} and {} records; the first that differ: {:?}",
-                expected.len(),
-                found.len(),
-                first.map(|at| (at, &expected[at], &found[at]))
-            );
-        };
-        for (partition, expected) in &self.windows {
-            alike(&format!("windows of partition {partition}"), expected, &other.windows[partition]);
-        }
-        alike("alerts", &self.alerts, &other.alerts);
-    }
-}
-
-/// Without Kafka: the log through the core, record by record.
-fn offline(log: &Log) -> Published {
-    let config = Arc::new(Config::from_toml(RULES, &[], None).unwrap());
-    let (mut windows, mut alerts) = (BTreeMap::<i32, Vec<String>>::new(), Vec::new());
-    let mut monitor = OfflineMonitor::new(&config, &Arc::new(Watchlist::empty()), PARTITIONS as usize);
-    for (partition, observation) in log {
-        let (_, outputs) = monitor.observe(*partition as usize, observation);
-        for output in outputs {
-            match output {
-                Output::Pane(pane) => windows.entry(*partition).or_default().push(serde_json::to_string(&pane).unwrap()),
-                Output::Alert(alert) => alerts.push(serde_json::to_string(&alert).unwrap()),
-                Output::View(_) => {}
-            }
-        }
-    }
-    Published::new(windows, alerts)
-}
-
-/// With Kafka, as a `read_committed` reader sees it.
-fn published(site: &Site, name: &str) -> Published {
-    let text = |record: &Read1| String::from_utf8(record.payload.clone()).unwrap();
-    let mut windows = BTreeMap::<i32, Vec<String>>::new();
-    for record in read_topic(&site.brokers, &format!("{name}.windows")) {
-        windows.entry(record.partition).or_default().push(text(&record));
-    }
-    Published::new(windows, read_topic(&site.brokers, &format!("{name}.alerts")).iter().map(text).collect())
-}
-
-fn count(site: &Site, name: &str) -> usize {
-    read_topic(&site.brokers, &format!("{name}.windows")).len()
-}
-
-fn wait_for_all(site: &Site, name: &str, expected: &Published) {
-    wait_for("the last pane", 120, || {
-        std::thread::sleep(Duration::from_millis(300));
-        (count(site, name) >= expected.windows_count()).then_some(())
-    });
-}
-
-fn finish(processes: Vec<Process>) -> String {
-    let mut logs = String::new();
-    for process in processes {
-        let (exit, log) = process.terminate();
-        assert!(exit.success(), "{exit}:\n{log}");
-        logs += &log;
-    }
-    logs
-}
-
-fn panes_published(process: &Process) -> u64 {
-    let metrics = get(process.http, "/metrics").map(|(_, text)| text).unwrap_or_default();
-    let value = metrics.lines().find_map(|line| line.strip_prefix("bellwether_panes_published_total "));
-    value.and_then(|value| value.parse().ok()).unwrap_or(0)
-}
+use tokio_util::sync::CancellationToken;
 
 #[test]
 fn one_log_gives_one_result_however_it_is_run() {
-    let log = log();
+    let log = log(ITEMS);
     let expected = offline(&log);
     assert!(expected.windows_count() > 15_000 && expected.alerts.len() > 12, "{}, {}", expected.windows_count(), expected.alerts.len());
     for rule in ["share", "surge", "mood", "relative"] {
@@ -328,9 +80,48 @@ fn one_log_gives_one_result_however_it_is_run() {
     expected.assert_same(&published(&killed, "killed"), "killed ten times");
 }
 
+/// Sends each record when the one before it has been read, so that every batch which the monitor gets is of exactly one.
+fn publish_one_by_one(site: &Site, topic: &str, log: &Log, read: impl Fn() -> u64) {
+    let producer: ThreadedProducer<DefaultProducerContext> =
+        ClientConfig::new().set("bootstrap.servers", &site.brokers).set("linger.ms", "0").set("acks", "1").create().unwrap();
+    for (number, (partition, key, payload)) in records(log).iter().enumerate() {
+        let record = BaseRecord::to(topic).partition(partition.unwrap()).key(key.as_deref().unwrap()).payload(payload.as_slice());
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while read() <= number as u64 {
+            assert!(Instant::now() < deadline, "record {number} was not read within 30 s");
+            std::thread::sleep(Duration::from_micros(50));
+        }
+    }
+}
+
+#[test]
+fn records_that_come_in_batches_of_exactly_one_give_the_same() {
+    let log = log(ITEMS);
+    let expected = offline(&log);
+    let broker = Broker::start();
+    let site = site(&broker, "singly", "", "'fetch.wait.max.ms' = '500'");
+    // In this process, to see at once what has been read.
+    let text = std::fs::read_to_string(site.config()).unwrap();
+    let brokers = ("BELLWETHER_KAFKA__BROKERS".to_owned(), site.brokers.clone());
+    let config = Arc::new(Config::from_toml(&text, &[brokers], None).unwrap());
+    let (metrics, watchlist, stop) = (Arc::new(Metrics::new()), Arc::new(Watchlist::empty()), CancellationToken::new());
+    let board = Arc::new(Board::new(config.clone(), watchlist.clone(), metrics.clone(), Roles::Monitor));
+    let running = pipeline::start(config, watchlist, metrics.clone(), board, None, Roles::Monitor, stop.clone()).unwrap();
+    let read = metrics.records.with_label_values(&["monitor"]);
+    let began = Instant::now();
+    publish_one_by_one(&site, "news.observations", &log, || read.get());
+    println!("{} records one by one in {:?}", log.len(), began.elapsed());
+    wait_for_all(&site, "singly", &expected);
+    stop.cancel();
+    running.wait().unwrap();
+    assert_eq!(read.get(), log.len() as u64, "each was read once");
+    expected.assert_same(&published(&site, "singly"), "batches of exactly one");
+}
+
 #[test]
 fn of_two_processes_with_one_name_one_ends_and_nothing_is_doubled() {
-    let log = log();
+    let log = log(ITEMS);
     let expected = offline(&log);
     let broker = Broker::start();
     let site = site(&broker, "zombie", "instance = 'desk-1'", SLOWLY);
@@ -339,13 +130,13 @@ fn of_two_processes_with_one_name_one_ends_and_nothing_is_doubled() {
     let mut zombie = site.run("monitor");
     zombie.wait_ready();
     wait_for("the first panes", 60, || (panes_published(&zombie) > 200).then_some(()));
-    signal(&zombie, "-STOP");
+    zombie.signal("-STOP");
     let mut successor = site.run("monitor");
     successor.wait_ready();
     wait_for("the successor to go on", 60, || (panes_published(&successor) > 200).then_some(()));
     let before = count(&site, "zombie");
     assert!(before < expected.windows_count(), "the zombie wakes half way, not at the end ({before} panes)");
-    signal(&zombie, "-CONT");
+    zombie.signal("-CONT");
     // Which one depends on who asks first; only one may have the name.
     let mut both = vec![zombie, successor];
     let (place, status) = wait_for("one of them to end", 60, || {
@@ -360,13 +151,9 @@ fn of_two_processes_with_one_name_one_ends_and_nothing_is_doubled() {
     expected.assert_same(&published(&site, "zombie"), "a zombie of the same name");
 }
 
-fn signal(process: &Process, signal: &str) {
-    assert!(Command::new("kill").arg(signal).arg(process.child.id().to_string()).status().unwrap().success());
-}
-
 #[test]
 fn a_broker_that_is_stopped_and_started_again_costs_nothing() {
-    let log = log();
+    let log = log(ITEMS);
     let expected = offline(&log);
     let broker = Broker::start();
     let site = site(&broker, "restart", "", SLOWLY);

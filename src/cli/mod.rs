@@ -124,7 +124,10 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
             || error.is::<crate::classify::Error>()
             || error.is::<crate::http::Error>()
             || matches!(backtest, Some(crate::backtest::Error::Classify(_)));
-        let usage = error.is::<crate::config::Problems>() || error.is::<crate::replay::Error>() || backtest.is_some();
+        let usage = matches!(pipeline, Some(crate::pipeline::Error::PaneLength { .. }))
+            || error.is::<crate::config::Problems>()
+            || error.is::<crate::replay::Error>()
+            || backtest.is_some();
         let code = is(UNAVAILABLE, unavailable).or(is(USAGE, usage)).unwrap_or(INTERNAL);
         Self { code, error }
     }

@@ -64,7 +64,10 @@ struct State {
     nodes: Vec<(String, usize)>,
     classifier_ready: bool,
     monitor_assigned: bool,
+    /// Partitions of which panes and transitions are read back.
     restoring: BTreeSet<i32>,
+    /// Partitions of which observations are read again.
+    replaying: BTreeSet<i32>,
     troubles: BTreeMap<&'static str, String>,
     counted: (i64, u64),
     /// By role: records finished, and since when that number has not moved although more wait.
@@ -115,6 +118,7 @@ impl Board {
                 let mut state = self.state();
                 state.monitor_assigned = false;
                 state.restoring.clear();
+                state.replaying.clear();
                 state.subjects.values().map(|subject| subject.partition).chain(state.watermarks.keys().copied()).collect()
             };
             self.monitor_revoked(&partitions);
@@ -133,8 +137,16 @@ impl Board {
         state.restoring.extend(partitions);
     }
 
+    pub fn monitor_replaying(&self, partition: i32) {
+        let mut state = self.state();
+        state.restoring.remove(&partition);
+        state.replaying.insert(partition);
+    }
+
     pub fn monitor_restored(&self, partitions: &[i32]) {
-        self.state().restoring.retain(|partition| !partitions.contains(partition));
+        let mut state = self.state();
+        let State { restoring, replaying, .. } = &mut *state;
+        [restoring, replaying].into_iter().for_each(|under_way| under_way.retain(|partition| !partitions.contains(partition)));
     }
 
     /// The partitions' subjects belong to another monitor now.
@@ -149,7 +161,9 @@ impl Board {
         state.open.retain(|_, alert| !gone.contains(&alert.subject));
         state.watermarks.retain(|partition, _| !partitions.contains(partition));
         state.standings.retain(|partition, _| !partitions.contains(partition));
-        state.restoring.retain(|partition| !partitions.contains(partition));
+        drop(state);
+        self.monitor_restored(partitions);
+        let state = self.state();
         self.count_open(&state);
     }
 
@@ -316,16 +330,19 @@ impl Board {
         if !state.restoring.is_empty() {
             reasons.push(format!("monitor: restoring {} partition(s)", state.restoring.len()));
         }
+        if !state.replaying.is_empty() {
+            reasons.push(format!("monitor: reading the observations of {} partition(s) again", state.replaying.len()));
+        }
         reasons
     }
 
     fn health(&self, state: &State) -> Value {
         let now = EventTime::now().0;
         let mut reasons = self.unready(state);
-        let health = if !reasons.is_empty() {
-            "starting"
-        } else if !state.troubles.is_empty() {
+        let health = if !state.troubles.is_empty() {
             "degraded"
+        } else if !reasons.is_empty() {
+            "starting"
         } else {
             "ok"
         };
@@ -539,7 +556,10 @@ mod tests {
         assert_eq!(board.not_ready(), ["monitor: no partitions assigned yet"]);
         board.monitor_restoring(&[0, 1]);
         assert_eq!(board.not_ready(), ["monitor: restoring 2 partition(s)"]);
-        board.monitor_restored(&[0, 1]);
+        board.monitor_replaying(1);
+        board.monitor_restored(&[0]);
+        assert_eq!(board.not_ready(), ["monitor: reading the observations of 1 partition(s) again"]);
+        board.monitor_restored(&[1]);
         assert!(board.not_ready().is_empty());
     }
 

@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, ConsumerGroupMetadata, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
@@ -19,7 +20,7 @@ use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, client_config};
+use super::{Complaints, Error, client_config};
 use crate::config::{KafkaConfig, Start};
 use crate::metrics::Metrics;
 use crate::news::EventTime;
@@ -29,10 +30,13 @@ use crate::news::EventTime;
 const BATCH_RECORDS: usize = 128;
 const BATCH_BYTES: usize = 4 << 20;
 const CHANNEL_EVENTS: usize = 4;
-/// What may wait for room in the channel before partitions are paused. Pausing throws away what the client has fetched, so
-/// it is for a reader that is too slow, not for one that is busy for a moment, with a commit for example.
+/// What may stand in line for room in the channel before partitions are paused. Pausing throws away what the client has
+/// fetched, and it takes up to a second to go on, so it is for a reader that is too slow, not for one that is busy for a
+/// moment, with a commit for example.
 const WAITING_RECORDS: usize = 4096;
 const WAITING_BYTES: usize = 16 << 20;
+/// How long half of a full line may take. Until then nothing is polled; a reader that needs longer is too slow.
+const LINE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a revocation may wait for the reader to finish; well below `max.poll.interval.ms`.
 const REVOKE_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -97,10 +101,15 @@ struct Context {
     /// reader sees, so offsets alone do not say that all is read.
     at_end: Mutex<BTreeSet<i32>>,
     held: Mutex<Held>,
+    complaints: Complaints,
     stop: CancellationToken,
 }
 
 impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        super::log(level, facility, message);
+    }
+
     fn stats(&self, statistics: Statistics) {
         let partitions = statistics.topics.get(&self.topic).map(|topic| &topic.partitions);
         let assigned = self.assigned.lock().expect("no holder of this lock panics");
@@ -124,7 +133,7 @@ impl ClientContext for Context {
             return;
         }
         self.metrics.kafka_errors.with_label_values(&[self.role]).inc();
-        tracing::warn!(role = self.role, %error, reason, "Kafka client error; it retries by itself");
+        self.complaints.tell(Some(self.role), &error, reason);
     }
 }
 
@@ -224,7 +233,8 @@ impl Context {
         at_end.extend(ended);
     }
 
-    fn much_is_waiting(&self) -> bool {
+    /// How full the line is: 1 and more are full.
+    fn waiting(&self) -> f64 {
         let waiting = self.waiting.lock().expect("no holder of this lock panics");
         let (mut count, mut bytes) = (0, 0);
         for event in waiting.iter() {
@@ -233,7 +243,7 @@ impl Context {
                 bytes += size(records);
             }
         }
-        count >= WAITING_RECORDS || bytes >= WAITING_BYTES
+        f64::max(count as f64 / WAITING_RECORDS as f64, bytes as f64 / WAITING_BYTES as f64)
     }
 
     /// Moves waiting events into the channel as far as there is room; true when none is left.
@@ -287,6 +297,7 @@ impl Source {
             assigned: Mutex::default(),
             at_end: Mutex::default(),
             held: Mutex::default(),
+            complaints: Complaints::default(),
             stop,
         };
         let reset = match start {
@@ -298,6 +309,8 @@ impl Source {
             ("statistics.interval.ms", "1000"),
             // Bounds the client's own buffer; the default is 64 MiB a topic.
             ("queued.max.messages.kbytes", "16384"),
+            // With that buffer full the client would rest for a second.
+            ("fetch.queue.backoff.ms", "10"),
             ("fetch.wait.max.ms", "50"),
             // How long a killed process holds its partitions; heartbeats come from a thread of the client's own.
             ("session.timeout.ms", "10000"),
@@ -418,9 +431,20 @@ impl Committer {
 fn poll(consumer: &BaseConsumer<Context>) {
     let context = consumer.context();
     let mut paused = false;
+    let mut full_since: Option<Instant> = None;
     while !context.stop.is_cancelled() {
         let room = context.forward();
-        let pause = !room && (paused || context.much_is_waiting());
+        let waiting = context.waiting();
+        full_since = match full_since {
+            Some(_) if waiting <= 0.5 => None,
+            None if waiting >= 1.0 => Some(Instant::now()),
+            full_since => full_since,
+        };
+        let pause = full_since.is_some_and(|since| paused || since.elapsed() >= LINE_PATIENCE);
+        if full_since.is_some() && !pause {
+            thread::sleep(Duration::from_millis(2));
+            continue;
+        }
         if pause != paused {
             set_paused(consumer, pause);
             paused = pause;

@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaError, RDKafkaErrorCode};
 use rdkafka::producer::Producer;
 
 use super::Error;
@@ -28,7 +28,9 @@ pub struct Delivery {
     committer: Committer,
     /// `None`: without transactions.
     transactional_id: Option<String>,
-    open: Cell<bool>,
+    /// Since when a transaction is open.
+    opened: Cell<Option<Instant>>,
+    transaction_timeout: Duration,
 }
 
 impl Delivery {
@@ -46,7 +48,8 @@ impl Delivery {
     ) -> Result<Self, Error> {
         let transactional_id = config.transactions.then(|| transactional_id(config, role));
         let publisher = Publisher::with_transactions(config, role, max_bytes, metrics, transactional_id.as_deref())?;
-        let delivery = Self { publisher, committer, transactional_id, open: Cell::new(false) };
+        let transaction_timeout = super::producer::transaction_timeout(config);
+        let delivery = Self { publisher, committer, transactional_id, opened: Cell::new(None), transaction_timeout };
         if delivery.transactional_id.is_some() {
             delivery.transact("starting transactions", |producer| producer.init_transactions(Duration::from_secs(10)))?;
         }
@@ -59,13 +62,24 @@ impl Delivery {
     /// As [`Publisher::send`], and where no transaction can be begun.
     pub fn send(&self, outgoing: Outgoing<'_>) -> Result<(), Error> {
         self.begin()?;
-        self.publisher.send(outgoing)
+        self.publisher.send(outgoing).map_err(|error| self.cause_of(error))
+    }
+
+    /// When a transaction has failed, its records fail for no better reason. Beginning another one, which is refused, tells it.
+    fn cause_of(&self, error: Error) -> Error {
+        if self.transactional_id.is_none() || !matches!(error, Error::Publish { .. }) {
+            return error;
+        }
+        match self.publisher.client().begin_transaction() {
+            Err(KafkaError::Transaction(told)) if told.code() != RDKafkaErrorCode::State => self.failure("publishing", &told),
+            _ => error,
+        }
     }
 
     fn begin(&self) -> Result<(), Error> {
-        if self.transactional_id.is_some() && !self.open.get() {
+        if self.transactional_id.is_some() && self.opened.get().is_none() {
             self.transact("beginning a transaction", |producer| producer.begin_transaction())?;
-            self.open.set(true);
+            self.opened.set(Some(Instant::now()));
         }
         Ok(())
     }
@@ -84,12 +98,13 @@ impl Delivery {
             }
             return Ok(!offsets.is_empty());
         };
-        if offsets.is_empty() && !self.open.get() {
+        // Held until the transaction is over: partitions cannot pass to another member between check and commit. A member that
+        // cannot commit any more learns it here, also when it has nothing to commit.
+        let _held = self.committer.hold(offsets)?;
+        if offsets.is_empty() && self.opened.get().is_none() {
             return Ok(false);
         }
         self.begin()?;
-        // Held until the transaction is over: partitions cannot pass to another member between check and commit.
-        let _held = self.committer.hold(offsets)?;
         if !offsets.is_empty() {
             let list = self.committer.list(offsets)?;
             let member = self.committer.group_metadata().ok_or_else(|| Error::Client("the consumer has no group".into()))?;
@@ -98,7 +113,7 @@ impl Delivery {
             })?;
         }
         self.transact("committing the transaction", |producer| producer.commit_transaction(Duration::from_secs(10)))?;
-        self.open.set(false);
+        self.opened.set(None);
         tracing::trace!(id, partitions = offsets.len(), "transaction committed");
         Ok(true)
     }
@@ -116,8 +131,7 @@ impl Delivery {
         let started = Instant::now();
         loop {
             let Err(error) = call(self.publisher.client()) else { return Ok(()) };
-            let cause = format!("{what}: {error}");
-            let KafkaError::Transaction(told) = &error else { return Err(Error::Aborted(cause)) };
+            let KafkaError::Transaction(told) = &error else { return Err(Error::Aborted(format!("{what}: {error}"))) };
             if told.is_retriable() && started.elapsed() < TRANSACTION_PATIENCE {
                 tracing::warn!(%error, what, "a transaction waits for the brokers");
                 std::thread::sleep(Duration::from_millis(100));
@@ -129,21 +143,39 @@ impl Delivery {
                 Err(telling) => return Err(telling),
                 Ok(()) => {}
             }
-            let code = match self.publisher.client().client().fatal_error() {
-                Some((code, _)) if told.is_fatal() => code,
-                _ => told.code(),
-            };
-            return Err(match (super::mend(code), code) {
-                (Some(mend), _) => Error::Denied { cause, mend },
-                (
-                    None,
-                    RDKafkaErrorCode::Fenced
-                    | RDKafkaErrorCode::ProducerFenced
-                    | RDKafkaErrorCode::InvalidProducerEpoch
-                    | RDKafkaErrorCode::FencedInstanceId,
-                ) => Error::Fenced { id: self.transactional_id.clone().unwrap_or_default(), cause },
-                _ => Error::Aborted(cause),
-            });
+            return Err(self.failure(what, told));
+        }
+    }
+
+    fn failure(&self, what: &str, told: &RDKafkaError) -> Error {
+        let code = match self.publisher.client().client().fatal_error() {
+            Some((code, _)) if told.is_fatal() => code,
+            _ => told.code(),
+        };
+        let cause = match self.publisher.refused() {
+            Some(refused) if code == RDKafkaErrorCode::TopicAuthorizationFailed => format!("{what}: {refused}"),
+            _ => format!("{what}: {told}"),
+        };
+        match (super::mend(code), code) {
+            (Some(mend), _) => Error::Denied { cause, mend },
+            (
+                None,
+                RDKafkaErrorCode::Fenced
+                | RDKafkaErrorCode::ProducerFenced
+                | RDKafkaErrorCode::InvalidProducerEpoch
+                | RDKafkaErrorCode::FencedInstanceId,
+            ) => match self.opened.get() {
+                // The coordinator ends such a transaction, and fences its producer as it would for a second process.
+                Some(opened) if opened.elapsed() >= self.transaction_timeout => Error::Aborted(format!(
+                    "the transaction was open for longer than transaction.timeout.ms: the brokers were away, or this process stood still \
+                     ({cause})"
+                )),
+                _ => Error::Fenced { id: self.transactional_id.clone().unwrap_or_default(), cause },
+            },
+            (None, RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::IllegalGeneration) => Error::Aborted(format!(
+                "the group has formed anew without this member, which stood still or was cut off, or it was forming just now ({cause})"
+            )),
+            _ => Error::Aborted(cause),
         }
     }
 }
@@ -152,7 +184,7 @@ impl Drop for Delivery {
     fn drop(&mut self) {
         // Otherwise readers of these topics would wait for the transaction's timeout. A fenced producer cannot, and
         // need not: the coordinator has ended its transaction.
-        if self.open.get()
+        if self.opened.get().is_some()
             && let Err(error) = self.publisher.client().abort_transaction(Duration::from_secs(10))
         {
             tracing::info!(%error, "the open transaction is left to the coordinator");

@@ -8,10 +8,12 @@ pub mod producer;
 pub mod reader;
 pub mod topics;
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
-use rdkafka::config::ClientConfig;
+use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
@@ -25,7 +27,10 @@ pub enum Error {
     Unreachable { brokers: String, waited: Duration, cause: String },
     #[error("Kafka topic {0:?} does not exist; create it with `bellwether topics create`")]
     MissingTopic(String),
-    #[error("Kafka topics {one:?} ({one_count} partitions) and {two:?} ({two_count} partitions) must have the same number of partitions")]
+    #[error(
+        "Kafka topics {one:?} ({one_count} partitions) and {two:?} ({two_count} partitions) must have the same number of partitions: \
+         make one of them anew (docs/operations.md, Partitions)"
+    )]
     NotCoPartitioned { one: String, one_count: i32, two: String, two_count: i32 },
     #[error("Kafka refuses: {cause}; {mend}")]
     Denied { cause: String, mend: &'static str },
@@ -44,10 +49,7 @@ pub enum Error {
     Commit(String),
     #[error("{0}; the transaction was aborted, what was in it is read again")]
     Aborted(String),
-    #[error(
-        "{id:?} was fenced ({cause}): another process has the same kafka.instance, or this one stood still for longer \
-         than transaction.timeout.ms"
-    )]
+    #[error("{id:?} was fenced ({cause}): another process has the same kafka.instance")]
     Fenced { id: String, cause: String },
     #[error(
         "Kafka topic {topic:?} does not take an output of {bytes} bytes: raise its max.message.bytes \
@@ -85,6 +87,9 @@ fn mend(code: RDKafkaErrorCode) -> Option<&'static str> {
         RDKafkaErrorCode::InvalidTransactionTimeout => {
             "lower transaction.timeout.ms in kafka.properties, or raise the brokers' transaction.max.timeout.ms"
         }
+        RDKafkaErrorCode::InvalidTimestamp => {
+            "set this machine's clock, or raise the topic's message.timestamp.after.max.ms (`bellwether topics create --dry-run` shows how far)"
+        }
         RDKafkaErrorCode::SaslAuthenticationFailed | RDKafkaErrorCode::Authentication => {
             "check the user and the password in kafka.properties"
         }
@@ -103,13 +108,41 @@ impl From<rdkafka::error::KafkaError> for Error {
     }
 }
 
+/// What librdkafka says. The user's own properties go to all clients, and to some they mean nothing: that is no news.
+fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    let level = if facility == "CONFWARN" && message.contains("will be ignored by this") { RDKafkaLogLevel::Debug } else { level };
+    DefaultClientContext.log(level, facility, message);
+}
+
+/// The errors of a client and when each was told last. A broker that is gone is missed many times a second.
+#[derive(Default)]
+struct Complaints(Mutex<BTreeMap<i32, Instant>>);
+
+impl Complaints {
+    const AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+    fn tell(&self, role: Option<&str>, error: &KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code().map_or(0, |code| code as i32);
+        let mut told = self.0.lock().expect("no holder of this lock panics");
+        if told.get(&code).is_none_or(|at| at.elapsed() >= Self::AGAIN_AFTER) {
+            told.insert(code, Instant::now());
+            tracing::warn!(role, %error, reason, "Kafka client error; it retries by itself");
+        }
+    }
+}
+
 /// For clients that only read or ask: the end of a partition comes as an "error" and is none.
-struct Quiet;
+#[derive(Default)]
+struct Quiet(Complaints);
 
 impl ClientContext for Quiet {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
-            tracing::warn!(%error, reason, "Kafka client error; it retries by itself");
+            self.0.tell(None, &error, reason);
         }
     }
 }

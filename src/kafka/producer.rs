@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, NoCustomPartitioner, Producer, ProducerContext, ThreadedProducer};
 
-use super::{Error, client_config};
+use super::{Complaints, Error, client_config};
 use crate::config::KafkaConfig;
 use crate::metrics::Metrics;
 use crate::news::{EventTime, RawPlace};
@@ -41,6 +42,9 @@ pub(super) struct Context {
     cause: Mutex<Option<(String, Option<&'static str>)>>,
     /// The largest record that its topic did not take: a refusal is of a whole batch, and blames all that are in it.
     oversized: Mutex<Option<Oversized>>,
+    /// The first partition that was refused a place in the transaction, in librdkafka's words.
+    refused: Mutex<Option<String>>,
+    complaints: Complaints,
 }
 
 struct Oversized {
@@ -65,9 +69,17 @@ impl Context {
 }
 
 impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // The error of the transaction does not say which topic it is about.
+        if facility == "ADDPARTS" {
+            self.refused.lock().expect("no holder of this lock panics").get_or_insert_with(|| message.to_owned());
+        }
+        super::log(level, facility, message);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         self.metrics.kafka_errors.with_label_values(&[self.role]).inc();
-        tracing::warn!(role = self.role, %error, reason, "Kafka client error; it retries by itself");
+        self.complaints.tell(Some(self.role), &error, reason);
     }
 }
 
@@ -94,7 +106,12 @@ impl ProducerContext for Context {
 }
 
 /// The longest that a transaction may stay open. A killed process holds the readers of its topics back for so long.
-const TRANSACTION_TIMEOUT: &str = "15000";
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(15);
+
+pub(super) fn transaction_timeout(config: &KafkaConfig) -> Duration {
+    let set = config.properties.get("transaction.timeout.ms").and_then(|value| crate::config::property_value(value));
+    set.and_then(|value| value.trim().parse().ok()).map_or(TRANSACTION_TIMEOUT, Duration::from_millis)
+}
 
 pub(super) type Client = ThreadedProducer<Context, NoCustomPartitioner>;
 
@@ -121,7 +138,7 @@ impl Publisher {
         if let Some(id) = transactional_id {
             client.set("transactional.id", id);
             if !config.properties.contains_key("transaction.timeout.ms") {
-                client.set("transaction.timeout.ms", TRANSACTION_TIMEOUT);
+                client.set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string());
             }
         }
         let defaults = [("linger.ms", "5"), ("compression.type", "lz4"), ("partitioner", "murmur2_random")];
@@ -132,7 +149,15 @@ impl Publisher {
         if !config.properties.contains_key("message.max.bytes") {
             client.set("message.max.bytes", max_bytes.to_string());
         }
-        let context = Context { role, metrics, failed: AtomicU64::new(0), cause: Mutex::new(None), oversized: Mutex::new(None) };
+        let context = Context {
+            role,
+            metrics,
+            failed: AtomicU64::new(0),
+            cause: Mutex::new(None),
+            oversized: Mutex::new(None),
+            refused: Mutex::new(None),
+            complaints: Complaints::default(),
+        };
         Ok(Self { producer: client.create_with_context(context)? })
     }
 
@@ -201,6 +226,11 @@ impl Publisher {
             Some((cause, None)) => Err(Error::Publish { lost, cause }),
             None => Ok(()),
         }
+    }
+
+    /// Which partition the brokers did not take into the transaction.
+    pub(super) fn refused(&self) -> Option<String> {
+        self.producer.context().refused.lock().expect("no holder of this lock panics").clone()
     }
 
     pub(super) fn client(&self) -> &Client {

@@ -1,89 +1,154 @@
-//! Reads a topic from its beginning to where it ends now, outside any consumer group.
+//! Reads topics from their beginning, or from a time on, to where they end now, outside any consumer group.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio_util::sync::CancellationToken;
 
 use super::{Error, Quiet, client_config};
 use crate::config::KafkaConfig;
 use crate::news::EventTime;
 
-/// Calls `each` for every record of the partitions between their beginning (or the first record at `since`) and their
-/// present end. Gives how many there were.
-///
-/// The present end is behind every record that was committed before the call, and such a record may stand behind one
-/// of another producer's open transaction: then it waits until that has ended.
-///
-/// # Errors
-/// [`Error::HangingTransaction`], or [`Error::Brokers`] where the brokers fail or give nothing for `patience`.
-pub fn read_all(
-    config: &KafkaConfig,
-    topic: &str,
-    partitions: &[i32],
-    since: Option<EventTime>,
+/// Two clients that read one topic after the other. To connect takes longer than to read a little.
+pub struct Reader {
+    committed: BaseConsumer<Quiet>,
+    uncommitted: BaseConsumer<Quiet>,
     patience: Duration,
-    mut each: impl FnMut(i32, i64, &[u8]),
-) -> Result<u64, Error> {
-    let client = |isolation: &str| -> Result<BaseConsumer<Quiet>, Error> {
-        let mut client = client_config(config);
-        client
-            .set("group.id", format!("{}-reader", config.group))
-            .set("enable.auto.commit", "false")
-            .set("isolation.level", isolation)
-            .set("enable.partition.eof", "true")
-            .set("auto.offset.reset", "earliest");
-        Ok(client.create_with_context(Quiet)?)
-    };
-    let (consumer, uncommitted) = (client("read_committed")?, client("read_uncommitted")?);
-    let mut list = TopicPartitionList::new();
-    let mut open = 0;
-    for &partition in partitions {
-        let (low, end) = uncommitted.fetch_watermarks(topic, partition, patience)?;
-        let asked = Instant::now();
-        // To such a client the high watermark is where the first open transaction begins.
-        while consumer.fetch_watermarks(topic, partition, patience)?.1 < end {
-            if asked.elapsed() > patience {
-                return Err(Error::HangingTransaction { topic: topic.to_owned(), partition, waited: patience });
+    stop: CancellationToken,
+}
+
+/// One record on its way through [`Reader::read`].
+pub struct Passing<'a> {
+    pub partition: i32,
+    pub payload: &'a [u8],
+    /// Its place among those that are read, from 1.
+    pub count: u64,
+    /// At most so many come; where transactions have left marks in the log, fewer.
+    pub at_most: u64,
+}
+
+impl Reader {
+    /// `patience`: how long the brokers may give nothing. `stop` ends a reading at once.
+    ///
+    /// # Errors
+    /// [`Error::Client`] where the client's properties are not valid.
+    pub fn new(config: &KafkaConfig, patience: Duration, stop: CancellationToken) -> Result<Self, Error> {
+        let client = |isolation: &str| -> Result<BaseConsumer<Quiet>, Error> {
+            let mut client = client_config(config);
+            let defaults = [
+                // An end is known only from an answer without records, which the broker holds back for so long.
+                ("fetch.wait.max.ms", "10"),
+                ("queued.max.messages.kbytes", "16384"),
+                // With a full queue it would rest for a second.
+                ("fetch.queue.backoff.ms", "5"),
+            ];
+            for (key, value) in defaults.into_iter().filter(|(key, _)| !config.properties.contains_key(*key)) {
+                client.set(key, value);
             }
-            std::thread::sleep(Duration::from_millis(20));
+            client
+                .set("group.id", format!("{}-reader", config.group))
+                .set("enable.auto.commit", "false")
+                .set("isolation.level", isolation)
+                .set("enable.partition.eof", "true")
+                .set("auto.offset.reset", "earliest");
+            Ok(client.create_with_context(Quiet::default())?)
+        };
+        Ok(Self { committed: client("read_committed")?, uncommitted: client("read_uncommitted")?, patience, stop })
+    }
+
+    /// # Errors
+    /// [`Error::Brokers`] where they do not say.
+    pub fn partition_count(&self, topic: &str) -> Result<i32, Error> {
+        let metadata = self.uncommitted.fetch_metadata(Some(topic), self.patience)?;
+        Ok(metadata.topics().iter().find(|found| found.name() == topic).map_or(0, |found| found.partitions().len() as i32))
+    }
+
+    /// Calls `each` for every record of the partitions between their beginning (or the first record at the given time)
+    /// and their present end. False when it was stopped before.
+    ///
+    /// The present end is behind every record that was committed before the call, and such a record may stand behind one
+    /// of another producer's open transaction: then it waits until that has ended.
+    ///
+    /// # Errors
+    /// [`Error::HangingTransaction`], or [`Error::Brokers`] where the brokers fail or give nothing for the patience.
+    pub fn read(&self, topic: &str, partitions: &[(i32, Option<EventTime>)], mut each: impl FnMut(Passing<'_>)) -> Result<bool, Error> {
+        let Some((list, at_most)) = self.spans(topic, partitions)? else { return Ok(!self.stop.is_cancelled()) };
+        let mut open: BTreeSet<i32> = list.elements_for_topic(topic).iter().map(|element| element.partition()).collect();
+        self.committed.assign(&list)?;
+        let mut count = 0;
+        let mut last_progress = Instant::now();
+        while !open.is_empty() {
+            if self.stop.is_cancelled() {
+                return Ok(false);
+            }
+            match self.committed.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    count += 1;
+                    let payload = message.payload().unwrap_or_default();
+                    each(Passing { partition: message.partition(), payload, count, at_most: at_most.max(count) });
+                    last_progress = Instant::now();
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    open.remove(&partition);
+                    last_progress = Instant::now();
+                }
+                Some(Err(error)) if last_progress.elapsed() > self.patience => return Err(error.into()),
+                None if last_progress.elapsed() > self.patience => {
+                    return Err(Error::Brokers(format!("reading {topic} stood still for {:?}", self.patience)));
+                }
+                Some(Err(_)) | None => {}
+            }
         }
-        if low < end {
-            list.add_partition_offset(topic, partition, since.map_or(Offset::Beginning, |since| Offset::Offset(since.0.max(0))))?;
-            open += 1;
+        self.committed.assign(&TopicPartitionList::new())?;
+        Ok(true)
+    }
+
+    /// Where to begin in each partition that holds something, and how many offsets lie before the ends. `None`: nothing
+    /// to read, or stopped.
+    fn spans(&self, topic: &str, partitions: &[(i32, Option<EventTime>)]) -> Result<Option<(TopicPartitionList, u64)>, Error> {
+        let (mut list, mut times) = (TopicPartitionList::new(), TopicPartitionList::new());
+        let mut ends = BTreeMap::new();
+        let mut at_most = 0;
+        for &(partition, since) in partitions {
+            let (low, end) = self.uncommitted.fetch_watermarks(topic, partition, self.patience)?;
+            let asked = Instant::now();
+            // To such a client the high watermark is where the first open transaction begins.
+            while self.committed.fetch_watermarks(topic, partition, self.patience)?.1 < end {
+                if self.stop.is_cancelled() {
+                    return Ok(None);
+                }
+                if asked.elapsed() > self.patience {
+                    return Err(Error::HangingTransaction { topic: topic.to_owned(), partition, waited: self.patience });
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            match since {
+                _ if low >= end => continue,
+                Some(since) => {
+                    times.add_partition_offset(topic, partition, Offset::Offset(since.0.max(0)))?;
+                    ends.insert(partition, end);
+                }
+                None => {
+                    list.add_partition_offset(topic, partition, Offset::Offset(low))?;
+                    at_most += end - low;
+                }
+            }
         }
-    }
-    if open == 0 {
-        return Ok(0);
-    }
-    if since.is_some() {
-        // A partition without a record at or after the time answers `End`, which is read as nothing at once.
-        list = consumer.offsets_for_times(list, patience)?;
-    }
-    consumer.assign(&list)?;
-    let mut count = 0;
-    let mut last_progress = Instant::now();
-    while open > 0 {
-        match consumer.poll(Duration::from_millis(100)) {
-            Some(Ok(message)) => {
-                each(message.partition(), message.offset(), message.payload().unwrap_or_default());
-                count += 1;
-                last_progress = Instant::now();
+        if times.count() > 0 {
+            // A partition without a record at or after the time answers `End`, which is read as nothing at once.
+            for found in self.committed.offsets_for_times(times, self.patience)?.elements_for_topic(topic) {
+                list.add_partition_offset(topic, found.partition(), found.offset())?;
+                if let Offset::Offset(first) = found.offset() {
+                    at_most += (ends[&found.partition()] - first).max(0);
+                }
             }
-            Some(Err(KafkaError::PartitionEOF(_))) => {
-                open -= 1;
-                last_progress = Instant::now();
-            }
-            Some(Err(error)) if last_progress.elapsed() > patience => return Err(error.into()),
-            None if last_progress.elapsed() > patience => {
-                return Err(Error::Brokers(format!("reading {topic} stood still for {patience:?}")));
-            }
-            Some(Err(_)) | None => {}
         }
+        Ok((list.count() > 0).then_some((list, at_most as u64)))
     }
-    Ok(count)
 }
 
 /// Reads topics from their beginning and on, outside any consumer group, until `going` says no. For whoever watches:
@@ -99,7 +164,7 @@ pub fn follow(
 ) -> Result<(), Error> {
     let mut client = client_config(config);
     client.set("group.id", format!("{}-reader", config.group)).set("enable.auto.commit", "false").set("isolation.level", "read_committed");
-    let consumer: BaseConsumer<Quiet> = client.create_with_context(Quiet)?;
+    let consumer: BaseConsumer<Quiet> = client.create_with_context(Quiet::default())?;
     let mut list = TopicPartitionList::new();
     for (topic, partitions) in topics {
         for partition in 0..*partitions {

@@ -1,5 +1,7 @@
 //! The Kafka topics: whether they are there, how many partitions they have, and creating them.
 
+use std::time::Duration;
+
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -20,7 +22,7 @@ pub struct Partitions {
 /// # Errors
 /// [`Error::Unreachable`], [`Error::MissingTopic`] or [`Error::NotCoPartitioned`].
 pub fn check(config: &KafkaConfig) -> Result<Partitions, Error> {
-    let consumer: BaseConsumer<Quiet> = client_config(config).create_with_context(Quiet)?;
+    let consumer: BaseConsumer<Quiet> = client_config(config).create_with_context(Quiet::default())?;
     let waited = config.timeout.duration();
     let metadata = consumer.fetch_metadata(None, waited).map_err(|error| Error::Unreachable {
         brokers: config.brokers.clone(),
@@ -31,7 +33,7 @@ pub fn check(config: &KafkaConfig) -> Result<Partitions, Error> {
         let topic = metadata.topics().iter().find(|topic| topic.name() == name && topic.error().is_none());
         match topic.map(|topic| topic.partitions().len() as i32) {
             Some(count) if count > 0 => Ok(count),
-            _ => Err(Error::MissingTopic(name.to_owned())),
+            _ => Err(why_unseen(&consumer, name, waited)),
         }
     };
     for (_, name) in config.topics.all() {
@@ -45,9 +47,19 @@ pub fn check(config: &KafkaConfig) -> Result<Partitions, Error> {
     Ok(Partitions { raw: count(&config.topics.raw)?, observations: one_count })
 }
 
+/// A topic that this user may not see is left out of the list of all; asked for by its name, the brokers say so.
+fn why_unseen(consumer: &BaseConsumer<Quiet>, name: &str, timeout: Duration) -> Error {
+    let metadata = consumer.fetch_metadata(Some(name), timeout);
+    let code = metadata.ok().and_then(|metadata| metadata.topics().iter().find_map(|topic| topic.error())).map(RDKafkaErrorCode::from);
+    match code.and_then(|code| Some((code, super::mend(code)?))) {
+        Some((code, mend)) => Error::Denied { cause: format!("Kafka topic {name:?}: {code}"), mend },
+        None => Error::MissingTopic(name.to_owned()),
+    }
+}
+
 /// Partitions of one topic.
 pub fn partition_count(config: &KafkaConfig, topic: &str) -> Result<i32, Error> {
-    let consumer: BaseConsumer<Quiet> = client_config(config).create_with_context(Quiet)?;
+    let consumer: BaseConsumer<Quiet> = client_config(config).create_with_context(Quiet::default())?;
     let metadata = consumer.fetch_metadata(Some(topic), config.timeout.duration())?;
     Ok(metadata.topics().iter().find(|found| found.name() == topic).map_or(0, |found| found.partitions().len() as i32))
 }
@@ -66,18 +78,19 @@ pub fn plan(config: &Config) -> Vec<TopicPlan> {
     let kept = |milliseconds: i64| vec![("cleanup.policy", "delete".to_owned()), ("retention.ms", milliseconds.to_string())];
     let names = &config.kafka.topics;
     let topic = |name: &String, settings| TopicPlan { name: name.clone(), settings };
-    let largest = ("max.message.bytes", max_record_bytes(config).to_string());
-    let with_largest = |mut settings: Vec<_>| {
-        settings.push(largest.clone());
+    // Records carry the raw record's timestamp, or the time of a machine whose clock may be wrong: neither stops the stream.
+    let taken = [("max.message.bytes", max_record_bytes(config).to_string()), ("message.timestamp.after.max.ms", i64::MAX.to_string())];
+    let output = |mut settings: Vec<_>| {
+        settings.extend(taken.clone());
         settings
     };
     vec![
         topic(&names.raw, kept(create.retention.ms())),
-        topic(&names.scored, with_largest(kept(create.retention.ms()))),
-        topic(&names.observations, with_largest(kept(create.retention.ms()))),
-        topic(&names.windows, with_largest(kept(create.windows_retention.ms()))),
-        topic(&names.alerts, with_largest(vec![("cleanup.policy", "compact".to_owned())])),
-        topic(&names.dead, with_largest(kept(create.retention.ms()))),
+        topic(&names.scored, output(kept(create.retention.ms()))),
+        topic(&names.observations, output(kept(create.retention.ms()))),
+        topic(&names.windows, output(kept(create.windows_retention.ms()))),
+        topic(&names.alerts, output(vec![("cleanup.policy", "compact".to_owned())])),
+        topic(&names.dead, output(kept(create.retention.ms()))),
     ]
 }
 

@@ -3,7 +3,7 @@
 //! Two threads: the intake decodes and hands slabs to the model, the publisher takes the results in the order of
 //! arrival. So an offset is finished when its slab is, and a commit needs no bookkeeping of holes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
+use super::unpublishable::Unpublishable;
 use crate::classify::drift::{DriftMonitor, Reference};
 use crate::classify::{Classify, Ticket};
 use crate::config::{Config, DriftConfig};
@@ -32,6 +33,10 @@ use crate::window::{MarketTally, PartitionClock};
 pub const ROLE: &str = "classifier";
 /// Slabs between intake and publisher: one being classified, one ready. More would only add delay and memory.
 const SLABS_IN_FLIGHT: usize = 2;
+/// By less than this a clock is moved to keep it right.
+const JUMP_MS: i64 = 2_000;
+/// Between two warnings of Kafka timestamps that are ahead.
+const AHEAD_SAID_EVERY: Duration = Duration::from_secs(60);
 
 /// What a generation of a role works with.
 #[derive(Clone)]
@@ -42,7 +47,7 @@ pub struct Parts {
     pub board: Arc<Board>,
     pub partitions: Partitions,
     /// Raw records whose outputs a topic did not take: they go to the dead letter topic.
-    pub unpublishable: Arc<BTreeSet<RawPlace>>,
+    pub(super) unpublishable: Arc<Unpublishable>,
 }
 
 /// A decoded record, or why it could not be.
@@ -73,11 +78,14 @@ pub fn run(parts: Parts, classify: Arc<dyn Classify>, stop: CancellationToken) -
     let delivery = Delivery::start(config, ROLE, largest, parts.metrics.clone(), source.committer())?;
     let stage = PublishStage {
         delivery,
+        time: ProcessingTime::start(),
         clocks: BTreeMap::new(),
+        assigned: false,
         tallies: BTreeMap::new(),
-        offsets: Offsets::new(),
-        finished: Offsets::new(),
+        offsets: BTreeMap::new(),
+        finished: BTreeMap::new(),
         committed_at: Instant::now(),
+        ahead_said_at: None,
         identity: classify.identity().clone(),
         drift: watch_drift(parts.config.drift, classify.drift_reference()),
         parts,
@@ -121,7 +129,7 @@ struct Intake {
     config: Arc<Config>,
     watchlist: Arc<Watchlist>,
     metrics: Arc<Metrics>,
-    unpublishable: Arc<BTreeSet<RawPlace>>,
+    unpublishable: Arc<Unpublishable>,
     classify: Arc<dyn Classify>,
     sender: SyncSender<Step>,
     slab: Vec<Record>,
@@ -191,7 +199,7 @@ impl Intake {
 
     fn decode(&self, record: Record) -> Decoded {
         let place = RawPlace { partition: record.partition, offset: record.offset };
-        let decoded = match self.unpublishable.contains(&place) {
+        let decoded = match self.unpublishable.contains(place) {
             true => Err(Rejection { reason: Reason::OutputTooLarge, detail: "an output of it is larger than its topic takes".into() }),
             false => decode(&record.payload, record.time, &self.config.decode),
         };
@@ -211,6 +219,36 @@ impl Intake {
 /// A headline for evidence: at most 500 characters, whatever was sent as a title.
 fn cut_title(title: &str) -> String {
     title.chars().take(500).collect()
+}
+
+/// Time as silence is measured in: nobody sets it, as the wall clock can be. Says once when that was.
+struct ProcessingTime {
+    started: Instant,
+    /// What the wall clock showed at `started`, by its last reading.
+    wall_at_start: EventTime,
+}
+
+impl ProcessingTime {
+    fn start() -> Self {
+        Self { started: Instant::now(), wall_at_start: EventTime::now() }
+    }
+
+    /// Milliseconds since the start.
+    fn now(&self) -> i64 {
+        self.started.elapsed().as_millis() as i64
+    }
+
+    fn compare_with_wall_clock(&mut self) {
+        let wall_at_start = EventTime::now().plus(-self.now());
+        let jump_ms = wall_at_start.0 - std::mem::replace(&mut self.wall_at_start, wall_at_start).0;
+        if jump_ms.abs() >= JUMP_MS {
+            tracing::warn!(
+                role = ROLE,
+                jump_ms,
+                "the wall clock was set; event time goes on as before. Look after this machine's time service"
+            );
+        }
+    }
 }
 
 /// An item as the model may see it: the watchlist has looked at its text, then personal data was masked.
@@ -257,14 +295,18 @@ pub(crate) fn observe<'item>(
 struct PublishStage {
     parts: Parts,
     delivery: Delivery,
+    time: ProcessingTime,
     clocks: BTreeMap<i32, PartitionClock>,
+    assigned: bool,
     /// What items add to the market and no watermark has said yet. It goes out in the transaction of the items.
     tallies: BTreeMap<i32, MarketTally>,
-    /// Finished and not yet committed.
-    offsets: Offsets,
+    /// Next offsets, finished and not yet committed.
+    offsets: BTreeMap<i32, i64>,
     /// The last that was finished of each partition.
-    finished: Offsets,
+    finished: BTreeMap<i32, i64>,
     committed_at: Instant,
+    /// When it was said last that Kafka timestamps are ahead of this machine's clock.
+    ahead_said_at: Option<Instant>,
     identity: crate::news::ModelIdentity,
     drift: Option<DriftMonitor>,
 }
@@ -285,16 +327,17 @@ impl PublishStage {
                     }
                 }
                 Ok(Step::Event(SourceEvent::Assigned(partitions))) => {
-                    let now = EventTime::now().0;
+                    let (now, wall) = (self.time.now(), EventTime::now());
                     for partition in partitions {
                         if partition >= self.parts.partitions.raw {
                             return Err(crate::kafka::Error::Repartitioned(self.parts.config.kafka.topics.raw.clone()).into());
                         }
                         let committed = self.delivery.committed(partition, self.parts.config.kafka.timeout.duration())?;
                         let memory = committed.as_ref().map_or("", |(_, memory)| memory);
-                        self.clocks.insert(partition, PartitionClock::resumed(memory, now));
-                        self.finished.extend(committed.map(|committed| (partition, committed)));
+                        self.clocks.insert(partition, PartitionClock::resumed(memory, now, wall));
+                        self.finished.extend(committed.map(|(offset, _)| (partition, offset)));
                     }
+                    self.assigned = true;
                     self.parts.board.classifier_assigned();
                 }
                 Ok(Step::Event(SourceEvent::Revoked { partitions, lost, done })) => {
@@ -309,6 +352,7 @@ impl PublishStage {
                         offsets.retain(|partition, _| !partitions.contains(partition));
                     }
                     self.clocks.retain(|partition, _| !partitions.contains(partition));
+                    self.parts.unpublishable.revoked(&partitions);
                     self.tallies.retain(|partition, _| !partitions.contains(partition));
                     let _ = done.send(());
                 }
@@ -331,8 +375,7 @@ impl PublishStage {
         let mut results = ticket.wait()?.into_iter();
         self.parts.metrics.records.with_label_values(&[ROLE]).inc_by(decoded.len() as u64);
         self.parts.metrics.records_in_flight.sub(decoded.len() as i64);
-        let now = EventTime::now();
-        let mut next_offsets = BTreeMap::new();
+        let (now, wall) = (self.time.now(), EventTime::now());
         for decoded in decoded {
             let (place, event_time, time) = match &decoded {
                 Decoded::Item { item, place, time, .. } => (*place, Some(item.published_at), *time),
@@ -344,7 +387,7 @@ impl PublishStage {
                     if let Some(drift) = &mut self.drift {
                         drift.record(&result);
                     }
-                    self.publish_item(*item, masked, &mentions, place, time, result, now)?;
+                    self.publish_item(*item, masked, &mentions, place, time, result, wall)?;
                 }
                 Decoded::Rejected { record, rejection } => {
                     super::publish_dead(
@@ -358,15 +401,12 @@ impl PublishStage {
                     self.parts.metrics.items.with_label_values(&["dead"]).inc();
                 }
             }
+            self.warn_if_ahead(place, time, wall);
             if let Some(clock) = self.clocks.get_mut(&place.partition) {
-                clock.record(event_time, time, now.0);
-                next_offsets.insert(place.partition, place.offset + 1);
+                clock.record(event_time, time, now);
+                self.finished.insert(place.partition, place.offset + 1);
+                self.offsets.insert(place.partition, place.offset + 1);
             }
-        }
-        for (partition, offset) in next_offsets {
-            let finished = (offset, self.clocks[&partition].memory());
-            self.finished.insert(partition, finished.clone());
-            self.offsets.insert(partition, finished);
         }
         if let Some(drift) = &self.drift {
             self.parts.metrics.drift_items.set(drift.items() as i64);
@@ -377,6 +417,21 @@ impl PublishStage {
         Ok(())
     }
 
+    /// Such a timestamp takes event time with it, and news of correct timestamps behind it is late.
+    fn warn_if_ahead(&mut self, place: RawPlace, time: EventTime, wall: EventTime) {
+        let ahead_ms = time.0 - wall.0;
+        if ahead_ms > self.parts.config.decode.max_ahead.ms() && self.ahead_said_at.is_none_or(|at| at.elapsed() >= AHEAD_SAID_EVERY) {
+            self.ahead_said_at = Some(Instant::now());
+            let RawPlace { partition, offset } = place;
+            tracing::warn!(
+                partition,
+                offset,
+                ahead_ms,
+                "a Kafka timestamp is ahead of this machine's clock, so other news may be late: set the clock of its producer, or of this machine"
+            );
+        }
+    }
+
     fn publish_item(
         &mut self,
         item: NewsItem,
@@ -385,7 +440,7 @@ impl PublishStage {
         place: RawPlace,
         time: EventTime,
         result: Classification,
-        now: EventTime,
+        scored_at: EventTime,
     ) -> Result<(), Error> {
         let metrics = &self.parts.metrics;
         let topics = &self.parts.config.kafka.topics;
@@ -433,7 +488,7 @@ impl PublishStage {
             masked,
             model: self.identity.clone(),
             raw: place,
-            scored_at: now,
+            scored_at,
         };
         let payload = super::to_json(&scored);
         self.delivery.send(Outgoing {
@@ -450,9 +505,10 @@ impl PublishStage {
 
     /// Writes the watermarks that moved into every partition of the observation log, behind the items they speak of.
     fn announce(&mut self) -> Result<(), Error> {
-        let now = EventTime::now();
+        self.time.compare_with_wall_clock();
+        let now = self.time.now();
         let (raw, config) = (self.parts.partitions.raw, &self.parts.config.watermark);
-        let moved = self.clocks.iter_mut().filter_map(|(&partition, clock)| clock.announce(partition, raw, config, now.0)).collect();
+        let moved = self.clocks.iter_mut().filter_map(|(&partition, clock)| clock.announce(partition, raw, config, now)).collect();
         self.publish_watermarks(moved)
     }
 
@@ -473,8 +529,8 @@ impl PublishStage {
     fn publish_watermarks(&mut self, records: Vec<WatermarkObservation>) -> Result<(), Error> {
         for mut record in records {
             // With its offset in the transaction, whoever does not own the partition any more cannot speak for it.
-            if let Some(finished) = self.finished.get(&record.raw_partition) {
-                self.offsets.entry(record.raw_partition).or_insert_with(|| finished.clone());
+            if let Some(&finished) = self.finished.get(&record.raw_partition) {
+                self.offsets.entry(record.raw_partition).or_insert(finished);
             }
             let mut tally = self.tallies.remove(&record.raw_partition).unwrap_or_default();
             record.market = tally.take();
@@ -505,7 +561,14 @@ impl PublishStage {
 
     fn commit(&mut self) -> Result<(), Error> {
         self.settle()?;
-        super::commit(&self.delivery, &mut self.offsets, ROLE, &self.parts)?;
+        let (now, wall) = (self.time.now(), EventTime::now());
+        let memory = |(&partition, &offset): (&i32, &i64)| Some((partition, (offset, self.clocks.get(&partition)?.memory(now, wall))));
+        let offsets: Offsets = self.offsets.iter().filter_map(memory).collect();
+        let up_to_date = self.assigned && self.clocks.values().all(PartitionClock::is_at_end);
+        if super::commit(&self.delivery, &offsets, up_to_date, ROLE, &self.parts)? {
+            self.offsets.clear();
+            self.parts.unpublishable.committed(&offsets);
+        }
         // From its end: a slow commit must not follow on every slab.
         self.committed_at = Instant::now();
         Ok(())

@@ -5,6 +5,8 @@ pub mod classifier;
 pub mod monitor;
 pub mod offline;
 pub mod partition;
+pub mod restore;
+mod unpublishable;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -40,6 +42,11 @@ pub enum Error {
          delete the group's offsets to read the observation log from its beginning"
     )]
     Checkpoint { partition: i32, group: String },
+    #[error(
+        "window.pane = \"{configured}\", but {topic} holds panes of {found}, and panes of two lengths do not make a window; set \
+         window.pane = \"{found}\" again, or judge everything anew (docs/operations.md, \"Read news again\")"
+    )]
+    PaneLength { topic: String, found: crate::config::Span, configured: crate::config::Span },
     #[error("the {0} ended unexpectedly")]
     Panicked(&'static str),
     #[error("draining took longer than shutdown.deadline = \"{0}\"; what was not committed will be read again")]
@@ -145,7 +152,11 @@ fn generations(
     loop {
         let began = Instant::now();
         let error = match generation(parts.clone(), stop.child_token()) {
-            Err(Error::Kafka(error)) if error.is_passing() && !stop.is_cancelled() => error,
+            Err(Error::Kafka(error)) if error.is_passing() && stop.is_cancelled() => {
+                tracing::warn!(role, %error, "stopped without its last commit; what was in it is read again");
+                return Ok(());
+            }
+            Err(Error::Kafka(error)) if error.is_passing() => error,
             ended => return ended,
         };
         if began.elapsed() > LONGEST_PAUSE * 2 {
@@ -154,13 +165,9 @@ fn generations(
         match &error {
             // Another process has this one's name: to begin anew would fence that one.
             kafka::Error::Fenced { .. } if !parts.config.kafka.instance.is_empty() => return Err(error.into()),
-            kafka::Error::OutputTooLarge { origin, .. } => {
-                let mut unpublishable = (*parts.unpublishable).clone();
-                if !origin.is_some_and(|origin| unpublishable.insert(origin)) {
-                    // An alert or a pane, or a dead letter: there is nowhere else to put it.
-                    return Err(error.into());
-                }
-                parts.unpublishable = Arc::new(unpublishable);
+            // An alert or a pane, or a dead letter: there is nowhere else to put it.
+            kafka::Error::OutputTooLarge { origin, .. } if !origin.is_some_and(|origin| parts.unpublishable.add(origin)) => {
+                return Err(error.into());
             }
             _ => {}
         }
@@ -245,14 +252,22 @@ fn publish_dead(delivery: &Delivery, topics: &TopicNames, from: &str, record: &R
 }
 
 /// Commits what is finished; true when the offsets are stored. Without transactions an offset that could not be stored
-/// costs only a repetition: it stays, and goes with the next commit.
+/// costs only a repetition: it stays, and goes with the next commit. `up_to_date`: no record is left to be read.
 ///
 /// # Errors
 /// Those that end the generation.
-fn commit(delivery: &Delivery, offsets: &mut Offsets, role: &'static str, parts: &classifier::Parts) -> Result<bool, kafka::Error> {
+fn commit(
+    delivery: &Delivery,
+    offsets: &Offsets,
+    up_to_date: bool,
+    role: &'static str,
+    parts: &classifier::Parts,
+) -> Result<bool, kafka::Error> {
     let committed = delivery.commit(offsets);
     let count = |outcome| parts.metrics.commits.with_label_values(&[role, outcome]).inc();
     match committed {
+        // All that there is is committed already: a role that began anew is well again.
+        Ok(false) if up_to_date => {}
         Ok(false) => return Ok(true),
         Ok(true) => count("ok"),
         Err(kafka::Error::Commit(cause)) => {
@@ -267,6 +282,5 @@ fn commit(delivery: &Delivery, offsets: &mut Offsets, role: &'static str, parts:
         }
     }
     parts.board.trouble(role, None);
-    offsets.clear();
     Ok(true)
 }

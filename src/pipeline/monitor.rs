@@ -1,36 +1,36 @@
 //! One generation of the monitor's shell: observations in, panes and alerts out, offsets with checkpoints committed.
 //!
-//! What is computed lives in [`super::partition`]; here is reading, restoring, publishing.
+//! What is computed lives in [`super::partition`], what is read back in [`super::restore`]; here is reading and publishing.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
 use super::classifier::Parts;
 use super::partition::{Checkpoint, Counted, Output, PartitionMonitor};
+use super::restore::{Replay, Restored, read_back};
 use crate::config::Start;
 use crate::decode::{Reason, Rejection};
-use crate::detect::AlertRecord;
 use crate::kafka::consumer::{Offsets, Record, Source, SourceEvent};
 use crate::kafka::delivery::Delivery;
 use crate::kafka::producer::Outgoing;
-use crate::kafka::reader::read_all;
-use crate::kafka::topics::{max_record_bytes, partition_count};
-use crate::news::{EventTime, Observation, Subject};
-use crate::window::PaneRecord;
+use crate::kafka::topics::max_record_bytes;
+use crate::news::{Observation, Subject};
 
 pub const ROLE: &str = "monitor";
-/// How long the brokers may be silent during a restore.
-const RESTORE_PATIENCE: Duration = Duration::from_secs(60);
 
 struct Monitor {
     parts: Parts,
     delivery: Delivery,
     partitions: BTreeMap<i32, PartitionMonitor>,
+    /// Partitions with nothing left to be read; `None` before any were assigned.
+    at_end: Option<BTreeSet<i32>>,
     committed: BTreeMap<i32, (i64, Checkpoint)>,
     committed_at: Instant,
+    replay: Replay,
+    stop: CancellationToken,
 }
 
 /// Runs until `stop`, then publishes and commits what was read.
@@ -40,32 +40,30 @@ struct Monitor {
 pub fn run(parts: Parts, stop: CancellationToken) -> Result<(), Error> {
     let config = &parts.config.kafka;
     // A new group reads the whole log: which alerts there are must not depend on when it was started.
-    let source = Source::start(config, ROLE, &config.topics.observations, Start::Earliest, parts.metrics.clone(), stop)?;
+    let source = Source::start(config, ROLE, &config.topics.observations, Start::Earliest, parts.metrics.clone(), stop.clone())?;
     let largest = max_record_bytes(&parts.config);
     let mut monitor = Monitor {
         delivery: Delivery::start(config, ROLE, largest, parts.metrics.clone(), source.committer())?,
         partitions: BTreeMap::new(),
+        at_end: None,
         committed: BTreeMap::new(),
         committed_at: Instant::now(),
+        replay: Replay::new(Instant::now()),
+        stop,
         parts,
     };
     let interval = monitor.parts.config.kafka.commit_interval.duration();
     loop {
         match source.next(interval) {
-            Some(SourceEvent::Batch { records, .. }) => {
+            Some(SourceEvent::Batch { records, ended }) => {
                 monitor.parts.metrics.records.with_label_values(&[ROLE]).inc_by(records.len() as u64);
-                for record in records {
-                    monitor.observe(&record)?;
+                for record in &records {
+                    monitor.observe(record)?;
                 }
+                monitor.note_ends(&records, &ended);
+                monitor.replayed(&ended);
             }
-            Some(SourceEvent::Assigned(partitions)) => {
-                if partitions.iter().any(|&partition| partition >= monitor.parts.partitions.observations) {
-                    return Err(crate::kafka::Error::Repartitioned(monitor.parts.config.kafka.topics.observations.clone()).into());
-                }
-                monitor.parts.board.monitor_restoring(&partitions);
-                monitor.restore(&partitions)?;
-                monitor.parts.board.monitor_restored(&partitions);
-            }
+            Some(SourceEvent::Assigned(partitions)) => monitor.assigned(&partitions)?,
             Some(SourceEvent::Revoked { partitions, lost, done }) => {
                 if lost {
                     monitor.forget(&partitions);
@@ -92,7 +90,18 @@ impl Monitor {
     fn forget(&mut self, partitions: &[i32]) {
         self.partitions.retain(|partition, _| !partitions.contains(partition));
         self.committed.retain(|partition, _| !partitions.contains(partition));
+        self.replay.forget(partitions);
+        if let Some(at_end) = &mut self.at_end {
+            at_end.retain(|partition| !partitions.contains(partition));
+        }
         self.parts.board.monitor_revoked(partitions);
+    }
+
+    fn note_ends(&mut self, records: &[Record], ended: &[i32]) {
+        if let Some(at_end) = &mut self.at_end {
+            at_end.retain(|partition| !records.iter().any(|record| record.partition == *partition));
+            at_end.extend(ended.iter().filter(|partition| self.partitions.contains_key(partition)));
+        }
     }
 
     fn observe(&mut self, record: &Record) -> Result<(), Error> {
@@ -112,6 +121,10 @@ impl Monitor {
         let started = Instant::now();
         let (counted, outputs) = partition.observe(&observation, record.offset);
         let watermark = partition.watermark();
+        if record.offset < partition.live_from() {
+            self.parts.metrics.restored_observations.inc();
+            return Ok(());
+        }
         if let Some(counted) = counted {
             let outcome = match counted {
                 Counted::Yes => "counted",
@@ -173,74 +186,53 @@ impl Monitor {
         Ok(())
     }
 
-    /// Reads back what was published for these partitions: promise 3, outputs are the state.
-    fn restore(&mut self, partitions: &[i32]) -> Result<(), Error> {
-        let started = Instant::now();
+    /// Reads back the state of these partitions; those with nothing to replay are ready.
+    fn assigned(&mut self, partitions: &[i32]) -> Result<(), Error> {
         let config = self.parts.config.clone();
-        let mut checkpoints: BTreeMap<i32, (i64, Checkpoint)> = BTreeMap::new();
+        if partitions.iter().any(|&partition| partition >= self.parts.partitions.observations) {
+            return Err(crate::kafka::Error::Repartitioned(config.kafka.topics.observations.clone()).into());
+        }
+        let started = Instant::now();
+        self.parts.board.monitor_restoring(partitions);
+        let mut checkpoints = BTreeMap::new();
         for &partition in partitions {
-            match self.delivery.committed(partition, config.kafka.timeout.duration())? {
-                None => {
-                    let fresh = PartitionMonitor::new(config.clone(), self.parts.watchlist.clone(), 0);
-                    self.partitions.insert(partition, fresh);
-                }
-                Some((offset, metadata)) => {
-                    let group = || format!("{}-{ROLE}", config.kafka.group);
-                    let checkpoint = serde_json::from_str(&metadata).map_err(|_| Error::Checkpoint { partition, group: group() })?;
-                    checkpoints.insert(partition, (offset, checkpoint));
-                }
-            }
+            let Some((offset, metadata)) = self.delivery.committed(partition, config.kafka.timeout.duration())? else {
+                self.partitions.insert(partition, PartitionMonitor::new(config.clone(), self.parts.watchlist.clone(), 0));
+                continue;
+            };
+            let group = || format!("{}-{ROLE}", config.kafka.group);
+            let checkpoint: Checkpoint = serde_json::from_str(&metadata).map_err(|_| Error::Checkpoint { partition, group: group() })?;
+            checkpoints.insert(partition, (offset, checkpoint));
         }
-        let horizon = PartitionMonitor::restore_horizon_ms(&config);
-        let sinces: BTreeMap<i32, EventTime> =
-            checkpoints.iter().map(|(&partition, (_, checkpoint))| (partition, checkpoint.closed_until.plus(-horizon))).collect();
-        let Some(&since) = sinces.values().min() else { return Ok(()) };
-        let mut panes: BTreeMap<i32, BTreeMap<(EventTime, String), PaneRecord>> = BTreeMap::new();
-        let (topics, read): (_, Vec<i32>) = (&config.kafka.topics, checkpoints.keys().copied().collect());
-        read_all(&config.kafka, &topics.windows, &read, Some(since), RESTORE_PATIENCE, |partition, _, payload| {
-            if let Ok(pane) = serde_json::from_slice::<PaneRecord>(payload)
-                && pane.pane_start >= sinces[&partition]
-            {
-                // A pane published again overwrites itself.
-                panes.entry(partition).or_default().insert((pane.pane_start, pane.subject.0.clone()), pane);
+        let Some(restored) = read_back(&self.parts, checkpoints, &self.stop)? else { return Ok(()) };
+        for (partition, Restored { monitor, alerts }) in restored {
+            if monitor.replay_left() > 0 {
+                self.replay.begin(partition, monitor.replay_left(), started);
+                self.parts.board.monitor_replaying(partition);
             }
-        })?;
-        let owners = panes.iter().flat_map(|(&partition, panes)| panes.keys().map(move |(_, subject)| (subject.as_str(), partition)));
-        let mut alerts = self.published_alerts(&owners.collect())?;
-        for (partition, (offset, checkpoint)) in checkpoints {
-            let panes: Vec<PaneRecord> = panes.remove(&partition).unwrap_or_default().into_values().collect();
-            let alerts = alerts.remove(&partition).unwrap_or_default();
-            let restored = PartitionMonitor::restore(config.clone(), self.parts.watchlist.clone(), &checkpoint, &panes, &alerts, offset);
-            self.partitions.insert(partition, restored);
-            self.parts.metrics.restored_panes.inc_by(panes.len() as u64);
-            let (panes, seconds) = (panes.len(), started.elapsed().as_secs_f64());
-            tracing::info!(partition, panes, replay_from = offset, until = %checkpoint.closed_until, seconds, "state restored");
-            for alert in alerts {
-                self.parts.board.alert(alert);
-            }
+            self.partitions.insert(partition, monitor);
+            alerts.into_iter().for_each(|alert| self.parts.board.alert(alert));
         }
-        self.parts.metrics.restore_duration.set(started.elapsed().as_secs_f64());
+        let through: Vec<i32> = partitions.iter().copied().filter(|&partition| !self.replay.holds(partition)).collect();
+        self.parts.board.monitor_restored(&through);
+        self.at_end.get_or_insert_default();
+        if self.replay.is_over() {
+            self.parts.metrics.restore_duration.set(started.elapsed().as_secs_f64());
+        }
         Ok(())
     }
 
-    /// Transitions of these subjects by their partition, in the order of their publication.
-    fn published_alerts(&self, owners: &BTreeMap<&str, i32>) -> Result<BTreeMap<i32, Vec<AlertRecord>>, Error> {
-        let config = &self.parts.config.kafka;
-        let count = partition_count(config, &config.topics.alerts)?;
-        let mut alerts: BTreeMap<(EventTime, String, u32), (i32, AlertRecord)> = BTreeMap::new();
-        let all: Vec<i32> = (0..count).collect();
-        read_all(config, &config.topics.alerts, &all, None, RESTORE_PATIENCE, |_, _, payload| {
-            if let Ok(alert) = serde_json::from_slice::<AlertRecord>(payload)
-                && let Some(&partition) = owners.get(alert.subject.as_str())
-            {
-                alerts.insert((alert.at, alert.id.clone(), alert.sequence), (partition, alert));
-            }
-        })?;
-        let mut by_partition: BTreeMap<i32, Vec<AlertRecord>> = BTreeMap::new();
-        for (partition, alert) in alerts.into_values() {
-            by_partition.entry(partition).or_default().push(alert);
+    /// After a batch, while observations are replayed.
+    fn replayed(&mut self, ended: &[i32]) {
+        if self.replay.is_over() {
+            return;
         }
-        Ok(by_partition)
+        let left = |partition| self.partitions.get(&partition).map_or(0, PartitionMonitor::replay_left);
+        let (through, took) = self.replay.went_on(&self.parts.metrics, left, ended);
+        self.parts.board.monitor_restored(&through);
+        if let Some(took) = took {
+            self.parts.metrics.restore_duration.set(took.as_secs_f64());
+        }
     }
 
     fn commit(&mut self) -> Result<(), Error> {
@@ -254,7 +246,8 @@ impl Monitor {
                 moved.insert(partition, checkpoint);
             }
         }
-        if super::commit(&self.delivery, &mut offsets, ROLE, &self.parts)? {
+        let up_to_date = self.at_end.as_ref().is_some_and(|at_end| at_end.len() == self.partitions.len());
+        if super::commit(&self.delivery, &offsets, up_to_date, ROLE, &self.parts)? {
             self.committed.extend(moved);
         }
         // From its end: a slow commit must not follow on every batch.

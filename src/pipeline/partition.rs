@@ -123,12 +123,13 @@ impl PartitionMonitor {
         replay_from: i64,
     ) -> Self {
         let mut monitor = Self::new(config, watchlist, replay_from);
-        let until = checkpoint.closed_until;
-        let all = panes.iter().filter(|pane| pane.pane_end <= until).cloned();
+        let pane = monitor.config.window.pane.ms();
+        // Every pane read back has the configured length; where there is none, this end may lie within one.
+        let until = checkpoint.closed_until.floor(pane);
+        let all = panes[..panes.partition_point(|pane| pane.pane_end <= until)].iter().cloned();
         let (market, published): (Vec<PaneRecord>, Vec<PaneRecord>) = all.partition(|pane| pane.subject == Subject::market_counts());
         monitor.market.restore(&market);
         monitor.panes.restore(&published);
-        monitor.history.push(&published);
         monitor.index.restore(&published);
         monitor.detector.learn(&published);
         monitor.detector.restore_since(checkpoint.since);
@@ -137,7 +138,8 @@ impl PartitionMonitor {
         for alert in alerts.iter().filter(|alert| alert.at <= until) {
             monitor.detector.restore(alert);
         }
-        let pane = monitor.config.window.pane.ms();
+        let needed_from = until.plus(-Self::retention_ms(&monitor.config));
+        monitor.history.push(&published[published.partition_point(|pane| pane.pane_start < needed_from)..]);
         let mut end = until.plus(-Self::memory_ms(&monitor.config));
         while end < until {
             end = end.plus(pane);
@@ -159,22 +161,27 @@ impl PartitionMonitor {
         all.max().unwrap_or(0)
     }
 
-    fn retention_ms(&self) -> i64 {
-        self.config.longest_window_ms() + Self::memory_ms(&self.config)
+    /// How far back of `closed_until` windows reach, those judged again included.
+    pub fn retention_ms(config: &Config) -> i64 {
+        config.longest_window_ms() + Self::memory_ms(config)
     }
 
     /// How far back of `closed_until` panes must be read to restore: windows, memory, the baseline, novelty and the index.
     pub fn restore_horizon_ms(config: &Config) -> i64 {
         let index = SentimentIndex::horizon_ms(config.window.index_half_life.ms());
         let past = config.look_back_ms().max(config.novelty.horizon.ms()).max(index);
-        config.longest_window_ms() + Self::memory_ms(config) + past
+        Self::retention_ms(config) + past
     }
 
-    /// Reads one observation at `offset`. Outputs follow only from watermarks.
+    /// Reads one observation at `offset`. Outputs follow only from watermarks. What was taken in before a restart is told as
+    /// nothing.
     pub fn observe(&mut self, observation: &Observation, offset: i64) -> (Option<Counted>, Vec<Output>) {
         self.position = offset + 1;
         match observation {
-            Observation::Item(item) => (Some(self.count(item, offset)), Vec::new()),
+            Observation::Item(item) => {
+                let counted = self.count(item, offset);
+                ((offset >= self.live_from).then_some(counted), Vec::new())
+            }
             Observation::Watermark(watermark) => {
                 self.count_market(watermark, offset);
                 // A watermark before `live_from` was taken in before the restart.
@@ -242,7 +249,7 @@ impl PartitionMonitor {
     }
 
     fn forget_before(&mut self, end: EventTime) {
-        let start = end.plus(-self.retention_ms());
+        let start = end.plus(-Self::retention_ms(&self.config));
         self.history.forget_before(start);
         self.market.forget_before(start);
     }
@@ -294,6 +301,16 @@ impl PartitionMonitor {
     /// What became of the windows judged so far, by rule.
     pub fn tallies(&self) -> &BTreeMap<String, RuleTally> {
         self.detector.tallies()
+    }
+
+    /// Records before this offset were taken in before a restart: they are read again, and counted by nobody.
+    pub fn live_from(&self) -> i64 {
+        self.live_from
+    }
+
+    /// Offsets between the read position and [`Self::live_from`].
+    pub fn replay_left(&self) -> i64 {
+        (self.live_from - self.position).max(0)
     }
 
     pub fn watermark(&self) -> Option<EventTime> {
@@ -410,6 +427,14 @@ mod tests {
         let until = panes.last().unwrap().pane_end.0;
         let expected = (0..7200).step_by(3).filter(|second| (second + (second * 7) % 11) * 1000 < until).count() as u64;
         assert_eq!(counted, 3 * expected);
+    }
+
+    #[test]
+    fn the_order_of_items_between_two_watermarks_changes_nothing() {
+        let mut reordered = log();
+        let straight = run(&mut fresh(), &reordered, 0);
+        reordered.chunk_by_mut(|one, other| matches!((one, other), (Observation::Item(_), Observation::Item(_)))).for_each(<[_]>::reverse);
+        assert_eq!(run(&mut fresh(), &reordered, 0), straight);
     }
 
     #[test]

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::config::WatermarkConfig;
 use crate::news::{EventTime, SCHEMA_VERSION, WatermarkObservation};
 
-/// Watermark of one raw partition, as its reader sees it. Processing times are milliseconds since the Unix epoch.
+/// Watermark of one raw partition, as its reader sees it. `now` is processing time: milliseconds of a clock that nobody
+/// sets, counted from wherever its owner likes. The wall clock is only asked for what is kept over a restart.
 #[derive(Debug, Clone)]
 pub struct PartitionClock {
     /// Newest event time seen; never later than the record's Kafka timestamp, so that one date in the future stops nothing.
@@ -28,15 +29,19 @@ impl PartitionClock {
         Self { newest: None, last_record_at: now, at_end: false, resumed_at: None, announced: None, announced_at: i64::MIN }
     }
 
-    /// What a restart must know, for the metadata of a commit: newest event time and when the last record was read.
-    pub fn memory(&self) -> String {
-        serde_json::json!([self.newest.map(|newest| newest.0), self.last_record_at]).to_string()
+    /// What a restart must know, for the metadata of a commit: newest event time and when, by the wall clock, the last
+    /// record was read.
+    pub fn memory(&self, now: i64, wall: EventTime) -> String {
+        serde_json::json!([self.newest.map(|newest| newest.0), wall.0 - (now - self.last_record_at)]).to_string()
     }
 
     /// The clock after a restart; a fresh one where `memory` says nothing.
-    pub fn resumed(memory: &str, now: i64) -> Self {
+    pub fn resumed(memory: &str, now: i64, wall: EventTime) -> Self {
         match serde_json::from_str::<(Option<i64>, i64)>(memory) {
-            Ok((newest, last_record_at)) => Self { newest: newest.map(EventTime), last_record_at, ..Self::new(now) },
+            Ok((newest, last_record_at)) => {
+                let silence = wall.0.saturating_sub(last_record_at).max(0);
+                Self { newest: newest.map(EventTime), last_record_at: now - silence, ..Self::new(now) }
+            }
             Err(_) => Self::new(now),
         }
     }
@@ -54,6 +59,11 @@ impl PartitionClock {
     /// The reader has reached the log's end.
     pub fn reached_end(&mut self) {
         self.at_end = true;
+    }
+
+    /// Nothing has been read since the log's end was reached.
+    pub fn is_at_end(&self) -> bool {
+        self.at_end
     }
 
     /// Watermark and idleness now. While a partition at its end is silent, event time is taken to go on at the pace of
@@ -305,11 +315,24 @@ mod tests {
     fn a_clock_resumed_after_a_restart_goes_on_in_silence() {
         let mut clock = PartitionClock::new(0);
         clock.record(Some(EventTime(100_000)), EventTime(100_000), 0);
-        let mut resumed = PartitionClock::resumed(&clock.memory(), 50_000);
+        let memory = clock.memory(20_000, EventTime(1_000_000));
+        // The next process counts from its own start.
+        let mut resumed = PartitionClock::resumed(&memory, 100, EventTime(1_030_000));
         resumed.reached_end();
-        let idle = resumed.announce(0, 1, &config(), 60_000).unwrap();
+        let idle = resumed.announce(0, 1, &config(), 10_100).unwrap();
         assert_eq!((idle.watermark_ms, idle.idle), (Some(155_000), true));
-        assert_eq!(PartitionClock::resumed("", 7).last_record_at, 7);
+        assert_eq!(PartitionClock::resumed("", 7, EventTime(1_000_000)).last_record_at, 7);
+    }
+
+    #[test]
+    fn a_wall_clock_set_back_before_a_restart_makes_no_silence() {
+        let mut clock = PartitionClock::new(0);
+        clock.record(Some(EventTime(100_000)), EventTime(100_000), 0);
+        let memory = clock.memory(0, EventTime(5_000_000));
+        let mut resumed = PartitionClock::resumed(&memory, 0, EventTime(1_400_000));
+        resumed.reached_end();
+        assert_eq!(resumed.announce(0, 1, &config(), 0).unwrap().watermark_ms, Some(95_000));
+        assert!(resumed.announce(0, 1, &config(), 30_000).unwrap().idle, "after as long a silence as ever");
     }
 
     proptest::proptest! {

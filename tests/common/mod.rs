@@ -3,6 +3,12 @@
 //! Waiting is polling with a deadline and a message that says what did not come.
 #![allow(dead_code)] // Each test file uses its part.
 
+pub mod cluster;
+pub mod newsroom;
+pub mod observations;
+pub mod past;
+pub mod proxy;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -48,9 +54,34 @@ pub struct Broker {
 
 impl Broker {
     pub fn start() -> Self {
-        let broker = Self { folder: tempfile::tempdir().unwrap(), port: free_port(), controller_port: free_port() };
+        Self::start_with("")
+    }
+
+    /// With settings of its own, as in Kafka's `server.properties`.
+    pub fn start_with(properties: &str) -> Self {
+        let broker = Self::prepare(free_port(), properties);
         broker.restart();
         broker
+    }
+
+    /// With one more listener: on `port`, for clients told that it is on `advertised`.
+    pub fn start_with_listener(name: &str, protocol: &str, port: u16, advertised: u16, properties: &str) -> Self {
+        let broker = Self::prepare(free_port(), properties);
+        let Self { port: own, controller_port, .. } = broker;
+        let listeners = format!(
+            "listeners=PLAINTEXT://127.0.0.1:{own},{name}://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{own},{name}://127.0.0.1:{advertised}\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,{name}:{protocol},CONTROLLER:PLAINTEXT\n{properties}"
+        );
+        std::fs::write(broker.folder.path().join("extra.properties"), listeners).unwrap();
+        broker.restart();
+        broker
+    }
+
+    fn prepare(controller_port: u16, properties: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("extra.properties"), properties).unwrap();
+        Self { folder, port: free_port(), controller_port }
     }
 
     fn command(&self, verb: &str, arguments: &[&str]) {
@@ -81,7 +112,19 @@ impl Broker {
 
     /// The same node again, with its data.
     pub fn restart(&self) {
-        self.command("start", &[&self.port.to_string(), &self.controller_port.to_string()]);
+        let extra = self.folder.path().join("extra.properties");
+        self.command("start", &[&self.port.to_string(), &self.controller_port.to_string(), extra.to_str().unwrap()]);
+    }
+
+    /// SIGKILL, as a power cut would.
+    pub fn kill(&self) {
+        self.command("kill", &[]);
+    }
+
+    /// As `kill` names it, "-STOP" for example.
+    pub fn signal(&self, signal: &str) {
+        let pid = std::fs::read_to_string(self.folder.path().join("pid")).unwrap();
+        assert!(Command::new("kill").args([signal, pid.trim()]).status().unwrap().success());
     }
 
     /// One of Kafka's own tools.
@@ -108,10 +151,14 @@ pub struct Site {
 impl Site {
     /// `extra` is TOML that comes after the brokers.
     pub fn new(broker: &Broker, extra: &str) -> Self {
+        Self::at(broker.address(), "models/finnews-e5-small", extra)
+    }
+
+    /// `extra` begins in the section `[kafka.create]`.
+    pub fn at(brokers: String, model: &str, extra: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let brokers = broker.address();
         let watchlist = root().join("config/watchlist.toml");
-        let model = root().join("models/finnews-e5-small");
+        let model = root().join(model);
         let text = format!(
             "[watchlist]\nfile = {watchlist:?}\n[model]\ndirectory = {model:?}\ndevice = 'cpu'\n\
              [kafka.create]\npartitions = 3\n{extra}"
@@ -136,12 +183,18 @@ impl Site {
     }
 
     pub fn run(&self, role: &str) -> Process {
+        self.run_with(role, &[])
+    }
+
+    /// With more in its environment.
+    pub fn run_with(&self, role: &str, environment: &[(&str, &str)]) -> Process {
         let port = free_port();
         let log = self.folder.path().join(format!("{role}-{port}.log"));
         let file = std::fs::File::create(&log).unwrap();
         let child = self
             .command(&["run", "--role", role])
             .env("BELLWETHER_HTTP__LISTEN", format!("127.0.0.1:{port}"))
+            .envs(environment.iter().copied())
             .stdout(Stdio::null())
             .stderr(file)
             .spawn()
@@ -188,6 +241,24 @@ impl Process {
         (status, self.log())
     }
 
+    /// As `kill` names it, "-STOP" for example.
+    pub fn signal(&self, signal: &str) {
+        assert!(Command::new("kill").arg(signal).arg(self.child.id().to_string()).status().unwrap().success());
+    }
+
+    /// Waits until it ends by itself; its exit code and what it logged.
+    pub fn wait_for_end(mut self, what: &str) -> (Option<i32>, String) {
+        let status = wait_for(what, 60, || self.child.try_wait().unwrap());
+        (status.code(), self.log())
+    }
+
+    /// The value of a metric, written with its labels; 0 where there is none.
+    pub fn metric(&self, name: &str) -> f64 {
+        let metrics = get(self.http, "/metrics").map(|(_, text)| text).unwrap_or_default();
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        value.unwrap_or(0.0)
+    }
+
     pub fn status(&self) -> Value {
         get(self.http, "/status").and_then(|(_, body)| serde_json::from_str(&body).ok()).unwrap_or_default()
     }
@@ -201,6 +272,17 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Ends them as an operator would, and gives what they have logged.
+pub fn finish(processes: Vec<Process>) -> String {
+    let mut logs = String::new();
+    for process in processes {
+        let (exit, log) = process.terminate();
+        assert!(exit.success(), "{exit}:\n{log}");
+        logs += &log;
+    }
+    logs
 }
 
 /// Status and body of a GET, or `None` where nobody listens.

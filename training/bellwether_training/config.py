@@ -75,6 +75,7 @@ class Distill(_Section):
 
     teachers: list[str] = Field(default_factory=list, description="run folders or model directories whose averaged probabilities teach")
     born_again: bool = Field(False, description="train a teacher by the same settings first, which teaches, too")
+    recipes: list[str] = Field(default_factory=list, description="files like this one, beside it: train a teacher by each first")
     share: float = Field(0.5, ge=0, le=1, description="of the loss on labelled heads; heads without a label are taught alone")
     temperature: float = Field(1.0, gt=0)
 
@@ -184,6 +185,9 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from error
+    distill = raw.get("training", {}).get("distill", {})
+    if "recipes" in distill:
+        distill["recipes"] = [str(path.parent / recipe) for recipe in distill["recipes"]]
     if "extends" not in raw:
         return raw
     lower = _read(path.parent / str(raw.pop("extends")), (*above, path.resolve()))

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from . import encoders, prepare
 from .config import Config, ConfigError, Training
+from .config import load as load_config
 from .model import TwoHeads, build, load, logits, pad, save
 from .onnx_model import OnnxModel
 from .prepare import Row
@@ -34,8 +35,8 @@ def run(config: Config, splits: Path, out: Path, cache: Path, progress=None) -> 
     done again. Uses a CUDA device if there is one, in bf16.
     Raises ConfigError when a head has no labels to learn or to choose by, or the checkpoint is of another configuration or other rows.
     """
-    if config.training.distill.born_again:
-        config = _with_teacher(config, splits, out / "teacher", cache, progress)
+    if config.training.distill.born_again or config.training.distill.recipes:
+        config = _with_teachers(config, splits, out, cache, progress)
     fingerprint = hashlib.sha256((splits / "train.jsonl").read_bytes()).hexdigest()
     if found := _finished(out, config, fingerprint):
         return found
@@ -147,14 +148,25 @@ def _finished(out: Path, config: Config, rows: str) -> dict | None:
     return _best(log["history"]) if same else None
 
 
-def _with_teacher(config: Config, splits: Path, out: Path, cache: Path, progress) -> Config:
-    """Trains a teacher by the same settings; gives the settings of its pupil (born-again networks, Furlanello et al. 2018)."""
-    def distill(**values) -> Config:
-        plan = config.training.distill.model_copy(update={"born_again": False, **values})
-        return config.model_copy(update={"training": config.training.model_copy(update={"distill": plan})})
+def _with_teachers(config: Config, splits: Path, out: Path, cache: Path, progress) -> Config:
+    """Trains the teachers that the settings ask for, each untaught and on the same rows; gives the settings of their pupil.
 
-    run(distill(teachers=[]), splits, out, cache, progress)
-    return distill(teachers=[*config.training.distill.teachers, str(out)])
+    One by the same settings (born-again networks, Furlanello et al. 2018) into `out/teacher`, one by each recipe into `out/teacher-NAME`.
+    """
+
+    def distill(base: Config, teachers: list[str]) -> Config:
+        plan = base.training.distill.model_copy(update={"born_again": False, "recipes": [], "teachers": teachers})
+        return base.model_copy(update={"training": base.training.model_copy(update={"distill": plan})})
+
+    asked = {out / "teacher": config} if config.training.distill.born_again else {}
+    for recipe in config.training.distill.recipes:
+        other = load_config(Path(recipe))
+        if other.labels != config.labels:
+            raise ConfigError(f"{recipe}: its labels are not those of {config.name}, so it cannot teach")
+        asked[out / f"teacher-{other.name}"] = other
+    for folder, teacher in asked.items():
+        run(distill(teacher, []), splits, folder, cache, progress)
+    return distill(config, [*config.training.distill.teachers, *map(str, asked)])
 
 
 def search(config: Config, splits: Path, out: Path, cache: Path, progress=None) -> list[dict]:
@@ -170,7 +182,9 @@ def search(config: Config, splits: Path, out: Path, cache: Path, progress=None) 
         drawn = {key: chance.choice(values) for key, values in sorted(plan.values.items())}
         if any(entry["drawn"] == drawn for entry in done):
             continue
-        settings = {**config.training.model_dump(), **drawn, "rows": plan.rows, "held_out_rows": plan.held_out_rows, "epochs": plan.epochs}
+        # Untaught: what is compared are settings, and teachers would be trained for every trial.
+        settings = {**config.training.model_dump(exclude={"distill"}), **drawn}
+        settings |= {"rows": plan.rows, "held_out_rows": plan.held_out_rows, "epochs": plan.epochs}
         try:
             trial = config.model_copy(update={"training": Training.model_validate(settings)})
         except ValueError as error:

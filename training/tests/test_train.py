@@ -9,7 +9,8 @@ import torch.nn.functional as F
 import toys
 
 from bellwether_training import prepare, train
-from bellwether_training.config import ConfigError
+from bellwether_training.config import Config, ConfigError
+from bellwether_training.config import load as load_config
 from bellwether_training.model import build, load, logits
 from bellwether_training.prepare import Row
 
@@ -195,6 +196,29 @@ def test_a_pupil_is_born_again_from_a_teacher_of_the_same_settings(encoder, spli
     assert not same(weights(tmp_path / "pupil"), weights(tmp_path / "plain"))
 
 
+def test_recipes_name_further_teachers(encoder, splits, tmp_path):
+    def written(name: str, **training) -> Config:
+        path = tmp_path / f"{name}.toml"
+        path.write_text(toys.as_toml(toys.config(encoder, epochs=1, rows=64, **training).model_copy(update={"name": name})))
+        return load_config(path)
+
+    other = written("other", learning_rate=3e-3)
+    train.run(other, splits, tmp_path / "plain", tmp_path)
+    train.run(written("pupil", distill={"recipes": ["other.toml"]}), splits, tmp_path / "pupil", tmp_path)
+    assert same(weights(tmp_path / "pupil/teacher-other"), weights(tmp_path / "plain"))
+    taught = toys.config(encoder, epochs=1, rows=64, distill={"teachers": [str(tmp_path / "plain")]})
+    train.run(taught, splits, tmp_path / "taught", tmp_path)
+    assert same(weights(tmp_path / "pupil"), weights(tmp_path / "taught"))
+
+
+def test_a_recipe_of_other_labels_cannot_teach(encoder, splits, tmp_path):
+    stranger = toys.config(encoder)
+    stranger = stranger.model_copy(update={"labels": stranger.labels.model_copy(update={"topic": ["Weather"]})})
+    (tmp_path / "stranger.toml").write_text(toys.as_toml(stranger))
+    with pytest.raises(ConfigError, match="stranger.toml: its labels are not those of toy, so it cannot teach"):
+        train.run(toys.config(encoder, distill={"recipes": [str(tmp_path / "stranger.toml")]}), splits, tmp_path / "run", tmp_path)
+
+
 def test_a_run_without_progress_stops_early(encoder, splits, tmp_path):
     config = toys.config(encoder, epochs=10, rows=64, learning_rate=1e-9, patience=2)
     train.run(config, splits, tmp_path, tmp_path)
@@ -329,6 +353,25 @@ def test_a_teacher_alone_is_enough_to_learn_from(encoder, taught, tmp_path):
     toys.write_lines(folder / "train.jsonl", bare)
     best = train.run(toys.config(encoder, epochs=3, distill={"teachers": [str(taught)]}), folder, tmp_path / "run", tmp_path)
     assert best["score"] > 0.9
+
+
+def test_a_model_directory_teaches_as_the_run_that_it_was_made_from_does(built):
+    rows = prepare.load(built.splits, "train")[:100]
+
+    def answers(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
+        plan = built.config.training.distill.model_copy(update={"teachers": [str(folder)]})
+        config = built.config.model_copy(update={"training": built.config.training.model_copy(update={"distill": plan})})
+        return train._taught(config, rows, "cpu")
+
+    for directory, run in zip(answers(built.model), answers(built.run)):
+        assert directory.sum(-1) == pytest.approx(torch.ones(len(rows)), abs=1e-5)
+        assert (directory - run).abs().max() < 0.05
+
+
+def test_a_model_directory_of_other_labels_cannot_teach(built):
+    config = built.config.model_copy(update={"labels": built.config.labels.model_copy(update={"topic": ["Weather", *built.config.labels.topic[1:]]})})
+    with pytest.raises(ConfigError, match="its labels of topic are not those of this configuration"):
+        train._answers(config, built.model, ["Shares fall"])
 
 
 def test_what_is_evaluated_is_the_average_and_what_is_trained_on_is_not(encoder, splits, taught):

@@ -106,6 +106,29 @@ def config(encoder: Path, sources: list[dict] | None = None, quantize: dict | No
     })
 
 
+def as_toml(config: Config) -> str:
+    """The file that `config` could have been read from."""
+    lines: list[str] = []
+
+    def table(name: str, values: dict) -> None:
+        lines.append(name)
+        plain = {key: value for key, value in values.items() if not isinstance(value, dict) and value is not None}
+        lines.extend(f"{key} = {json.dumps(value)}" for key, value in plain.items())
+        for key, value in values.items():
+            if isinstance(value, dict) and value:
+                table(f"[{name.strip('[]')}.{key}]", value)
+
+    whole = config.model_dump(exclude_defaults=True)
+    sources = whole.pop("source")
+    lines += [f"{key} = {json.dumps(value)}" for key, value in whole.items() if not isinstance(value, dict)]
+    for section, values in whole.items():
+        if isinstance(values, dict):
+            table(f"[{section}]", values)
+    for source in sources:
+        table("[[source]]", source)
+    return "\n".join(lines) + "\n"
+
+
 def write_sources(training: Path) -> list[dict]:
     """Files as they lie below `training/`, behaviour cases and a labelled sample of live news among them, and their [[source]]s."""
     for name, count, seed, heads in (("topics", 500, 11, ["topic"]), ("sentiments", 500, 12, ["sentiment"]), ("news", 60, 13, []),

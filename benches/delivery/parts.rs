@@ -1,0 +1,596 @@
+//! The parts: each starts a broker of its own, measures, checks, and gives its figures.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bellwether::config::Config;
+use bellwether::news::{EventTime, ItemObservation, Observation, Score, Sentiment, Subject, WatermarkObservation};
+use bellwether::pipeline::partition::Checkpoint;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use serde_json::{Value, json};
+
+use crate::common::past::{self, Past, Size, fill, keyed, past};
+use crate::common::{Broker, Process, Site, finish, get, observations, read_topic, root, wait_for};
+use crate::figures::{Backpressure, CommitInterval, Kills, Latency, Rebalance, Restore, Takeover, Throughput};
+use crate::live::{self, Seen, Stream, Subscriber};
+use crate::{Sizes, percentile, spread};
+
+fn assigned(process: &Process) -> i32 {
+    process.metric("bellwether_partitions_assigned{role=\"monitor\"}") as i32
+}
+
+fn cpu_seconds(process: &Process) -> f64 {
+    process.metric("process_cpu_seconds_total")
+}
+
+/// A line of `/proc/PID/status`, in MiB.
+fn memory_mib(process: &Process, line: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.child.id())).unwrap();
+    let kib = status.lines().find_map(|found| found.strip_prefix(line)?.split_whitespace().nth(1)?.parse::<u64>().ok());
+    kib.unwrap_or_else(|| panic!("no {line} in {status}")) / 1024
+}
+
+/// Topics and groups of this name only, so that one broker serves many runs.
+fn site(broker: &Broker, name: &str, partitions: i32, kafka: &str, properties: &str, rest: &str) -> Site {
+    let topics =
+        ["raw", "scored", "observations", "windows", "alerts", "dead"].map(|topic| format!("{topic} = '{name}.{topic}'\n")).concat();
+    let site =
+        Site::new(broker, &format!("[kafka]\ngroup = '{name}'\n{kafka}\n[kafka.topics]\n{topics}[kafka.properties]\n{properties}\n{rest}"));
+    let created = site.command(&["topics", "create"]).env("BELLWETHER_KAFKA__CREATE__PARTITIONS", partitions.to_string()).output().unwrap();
+    assert!(created.status.success(), "topics create: {}", String::from_utf8_lossy(&created.stderr));
+    site
+}
+
+// --- Kills
+
+pub fn kills(sizes: &Sizes) -> Kills {
+    let (kills, items) = (sizes.get("kills", 50) as u32, sizes.get("items", 100_000) as i64);
+    let log = observations::log(items);
+    let expected = observations::offline(&log);
+    let broker = Broker::start();
+    let slow = observations::site(&broker, "killed", "instance = 'desk-1'", observations::SLOWLY);
+    for chunk in log.chunks(50_000) {
+        observations::publish(&broker, chunk);
+    }
+    let started = Instant::now();
+    for round in 0..kills {
+        let mut process = slow.run("monitor");
+        process.wait_ready();
+        let enough = 100 + u64::from(round) * 131 % 1500;
+        wait_for("some more panes", 120, || (observations::panes_published(&process) > enough).then_some(()));
+        std::thread::sleep(Duration::from_millis(u64::from(round) * 37 % 100));
+        process.kill();
+    }
+    let committed = observations::count(&slow, "killed");
+    println!("{committed} of {} panes were committed when it was killed last", expected.windows_count());
+    assert!(committed < expected.windows_count(), "all kills fell into the work");
+    let quick = observations::site(&broker, "killed", "instance = 'desk-1'", "");
+    let mut process = quick.run("monitor");
+    process.wait_ready();
+    wait_for("the last pane", 600, || {
+        std::thread::sleep(Duration::from_secs(1));
+        (observations::count(&quick, "killed") >= expected.windows_count()).then_some(())
+    });
+    let seconds = started.elapsed().as_secs_f64();
+    finish(vec![process]);
+    expected.assert_same(&observations::published(&quick, "killed"), "killed again and again");
+    Kills { kills, records: log.len(), panes: expected.windows_count(), transitions: expected.alerts.len(), seconds }
+}
+
+// --- Who takes over
+
+const SHORT: &str = "'session.timeout.ms' = '2000'\n'heartbeat.interval.ms' = '500'\n'transaction.timeout.ms' = '3000'";
+
+pub fn takeover(sizes: &Sizes) -> Vec<Takeover> {
+    let runs = sizes.get("runs", 3) as usize;
+    let broker = Broker::start();
+    let mut rows = Vec::new();
+    let cases = [
+        ("it is started again, with `kafka.instance`", true, false),
+        ("it is started again, without", false, false),
+        ("another process takes over", false, true),
+    ];
+    for (timeouts, properties) in [("default: session 10 s, transaction 15 s", ""), ("session 2 s, transaction 3 s", SHORT)] {
+        for (case, named, peer) in cases {
+            let (mut commits, mut seens) = (Vec::new(), Vec::new());
+            for _ in 0..runs {
+                let name = format!("takeover-{}-{}", rows.len(), commits.len());
+                let (commit, seen) = take_over(&broker, &name, named, peer, properties);
+                println!("{case}, {timeouts}: commit after {commit:.2} s, seen after {seen:.2} s");
+                commits.push(commit);
+                seens.push(seen);
+            }
+            let (commit_seconds, seen_seconds) = (spread(&commits), spread(&seens));
+            rows.push(Takeover { case: case.to_owned(), timeouts: timeouts.to_owned(), runs, commit_seconds, seen_seconds });
+        }
+    }
+    rows
+}
+
+/// Seconds from the kill until every partition has committed, and until a subscriber has seen of every partition, something
+/// that happened after the kill.
+fn take_over(broker: &Broker, name: &str, named: bool, peer: bool, properties: &str) -> (f64, f64) {
+    const PARTITIONS: i32 = 4;
+    let instance = if named { "instance = 'desk-1'" } else { "" };
+    let site = site(broker, name, PARTITIONS, &format!("commit_interval = '100ms'\n{instance}"), properties, live::RULES);
+    let _stream = Stream::start(&site.brokers, &format!("{name}.observations"), PARTITIONS);
+    let mut killed = site.run("monitor");
+    killed.wait_ready();
+    let mut others = Vec::new();
+    if peer {
+        others.push(site.run("monitor"));
+        others[0].wait_ready();
+        wait_for("a fair share", 60, || (assigned(&killed) == 2 && assigned(&others[0]) == 2).then_some(()));
+    }
+    let subscriber = Subscriber::start(&site.brokers, &format!("{name}.windows"), PARTITIONS);
+    let flows = until_all(&subscriber, EventTime::now(), PARTITIONS, Duration::from_secs(60));
+    assert!(flows.is_some(), "nothing is published at all");
+
+    killed.kill();
+    let (killed_at, started) = (EventTime::now(), Instant::now());
+    if !peer {
+        others.push(site.run("monitor"));
+    }
+    let commit = {
+        let (brokers, name) = (site.brokers.clone(), name.to_owned());
+        std::thread::spawn(move || until_committed(&brokers, &name, PARTITIONS, killed_at, started))
+    };
+    let seen = until_all(&subscriber, killed_at, PARTITIONS, Duration::from_secs(120)).expect("somebody takes over");
+    let commit = commit.join().unwrap();
+    finish(others);
+    (commit, seen)
+}
+
+/// Seconds until a pane that ended after `since` was seen of every partition.
+fn until_all(subscriber: &Subscriber, since: EventTime, partitions: i32, patience: Duration) -> Option<f64> {
+    let started = Instant::now();
+    let mut open: Vec<i32> = (0..partitions).collect();
+    subscriber.watch(started + patience, |Seen { partition, payload, .. }| {
+        let pane: Value = serde_json::from_slice(&payload).unwrap();
+        if EventTime::parse(pane["pane_end"].as_str().unwrap()).unwrap() > since {
+            open.retain(|other| *other != partition);
+        }
+        open.is_empty()
+    });
+    open.is_empty().then(|| started.elapsed().as_secs_f64())
+}
+
+fn until_committed(brokers: &str, name: &str, partitions: i32, since: EventTime, started: Instant) -> f64 {
+    let group: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", format!("{name}-monitor")).create().unwrap();
+    let topic = format!("{name}.observations");
+    let mut list = TopicPartitionList::new();
+    list.add_partition_range(&topic, 0, partitions - 1);
+    while started.elapsed() < Duration::from_secs(120) {
+        let committed = group.committed_offsets(list.clone(), Duration::from_secs(20)).unwrap();
+        let is_new = |metadata: &str| serde_json::from_str::<Checkpoint>(metadata).is_ok_and(|checkpoint| checkpoint.closed_until > since);
+        if committed.elements().iter().all(|element| is_new(element.metadata())) {
+            return started.elapsed().as_secs_f64();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("no commit of every partition within 120 s");
+}
+
+// --- Rebalances
+
+pub fn rebalance(sizes: &Sizes) -> Vec<Rebalance> {
+    const PARTITIONS: i32 = 8;
+    let runs = sizes.get("runs", 3) as usize;
+    let broker = Broker::start();
+    let site = site(&broker, "rebalance", PARTITIONS, "commit_interval = '100ms'", "", live::RULES);
+    let _stream = Stream::start(&site.brokers, "rebalance.observations", PARTITIONS);
+    let mut members = vec![site.run("monitor"), site.run("monitor")];
+    members.iter_mut().for_each(Process::wait_ready);
+    let subscriber = Subscriber::start(&site.brokers, "rebalance.windows", PARTITIONS);
+    let settled = |members: &[Process]| {
+        let fair = PARTITIONS / members.len() as i32;
+        let all_in = || members.iter().map(assigned).sum::<i32>() == PARTITIONS && members.iter().all(|member| assigned(member) >= fair);
+        wait_for("fair shares", 60, || all_in().then_some(()));
+        assert!(until_all(&subscriber, EventTime::now(), PARTITIONS, Duration::from_secs(60)).is_some());
+    };
+    let mut pauses: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
+    for _ in 0..runs {
+        settled(&members);
+        pauses.entry("nothing happens").or_default().push(pause(&subscriber, PARTITIONS));
+        members.push(site.run("monitor"));
+        pauses.entry("a third process joins two").or_default().push(pause(&subscriber, PARTITIONS));
+        settled(&members);
+        let mut left = members.pop().unwrap();
+        left.signal("-TERM");
+        pauses.entry("one of three leaves (SIGTERM)").or_default().push(pause(&subscriber, PARTITIONS));
+        assert!(left.child.wait().unwrap().success());
+    }
+    finish(members);
+    let row = |event: &str| {
+        let pauses = &pauses[event];
+        println!("{event}: {pauses:.2?}");
+        let of = |pick: fn(&(f64, f64)) -> f64| spread(&pauses.iter().map(pick).collect::<Vec<_>>());
+        Rebalance { event: event.to_owned(), runs, longest_pause_seconds: of(|pause| pause.0), middle_pause_seconds: of(|pause| pause.1) }
+    };
+    ["nothing happens", "a third process joins two", "one of three leaves (SIGTERM)"].map(row).into()
+}
+
+/// Watches for ten seconds: the longest time without a pane, in seconds, of any partition and of the one in the middle.
+fn pause(subscriber: &Subscriber, partitions: i32) -> (f64, f64) {
+    let (started, until) = (EventTime::now(), Instant::now() + Duration::from_secs(10));
+    let mut last = vec![started; partitions as usize];
+    let mut longest = vec![0.0_f64; partitions as usize];
+    let mut note = |partition: usize, at: EventTime| {
+        longest[partition] = longest[partition].max((at.0 - last[partition].0) as f64 / 1e3);
+        last[partition] = at;
+    };
+    subscriber.watch(until, |seen| {
+        note(seen.partition as usize, seen.at);
+        false
+    });
+    (0..partitions as usize).for_each(|partition| note(partition, EventTime::now()));
+    (percentile(&longest, 1.0), percentile(&longest, 0.5))
+}
+
+// --- From the event to the alert
+
+pub fn latency(sizes: &Sizes) -> Vec<Latency> {
+    let seconds = sizes.get("seconds", 120);
+    let broker = Broker::start();
+    let commit_interval_ms = sizes.get("interval", Config::default().kafka.commit_interval.ms() as u64);
+    [true, false]
+        .map(|transactions| {
+            let delays = delays(&broker, &format!("latency-{transactions}"), transactions, commit_interval_ms, seconds);
+            let (p50_ms, p99_ms) = (percentile(&delays, 0.5), percentile(&delays, 0.99));
+            Latency { transactions, commit_interval_ms, transitions: delays.len(), p50_ms, p99_ms }
+        })
+        .into()
+}
+
+/// The mood of the market turns with every hop. Not a second, so that hops and commits do not keep step.
+const HOP_MS: i64 = 1_100;
+
+/// Both roles and the shipped model: how long after the watermark could have passed the end of its window each transition
+/// reaches a subscriber, in milliseconds.
+fn delays(broker: &Broker, name: &str, transactions: bool, commit_interval_ms: u64, seconds: u64) -> Vec<f64> {
+    const PARTITIONS: i32 = 2;
+    let rules = format!(
+        "[window]\npane = '{HOP_MS}ms'\nsize = '{HOP_MS}ms'\nhop = '{HOP_MS}ms'\n[rules.mood]\ngroup_by = 'market'\ncondition = 'share'\n\
+         min_count = 1\nwarning = 0.6\ncritical = 0.9\nresolve = 0.4\nkeep_firing_for = '0s'\ncooldown = '0s'"
+    );
+    let kafka = format!("commit_interval = '{commit_interval_ms}ms'\ntransactions = {transactions}");
+    let site = site(broker, name, PARTITIONS, &kafka, "", &rules);
+    let mut process = site.run("both");
+    process.wait_ready();
+    let subscriber = Subscriber::start(&site.brokers, &format!("{name}.alerts"), PARTITIONS);
+    let stop = Arc::new(AtomicBool::new(false));
+    let feeding = {
+        let (stop, topic, producer) = (stop.clone(), format!("{name}.raw"), live::producer(&site.brokers));
+        std::thread::spawn(move || feed(&producer, &topic, PARTITIONS, &stop))
+    };
+    let disorder_ms = Config::default().watermark.disorder.ms();
+    // The first commits, pages of code and connections are not what a desk waits for day by day.
+    let warm = EventTime::now().plus(15_000);
+    let mut delays = Vec::new();
+    subscriber.watch(Instant::now() + Duration::from_secs(15 + seconds), |seen| {
+        let alert: Value = serde_json::from_slice(&seen.payload).unwrap();
+        let end = EventTime::parse(alert["at"].as_str().unwrap()).unwrap();
+        if end >= warm {
+            delays.push((seen.at.0 - end.0 - disorder_ms) as f64);
+        }
+        false
+    });
+    stop.store(true, Ordering::SeqCst);
+    feeding.join().unwrap();
+    finish(vec![process]);
+    let (p50, p99) = (percentile(&delays, 0.5), percentile(&delays, 0.99));
+    println!("{name}, {commit_interval_ms} ms: {} transitions, p50 {p50} ms, p99 {p99} ms", delays.len());
+    let due = seconds as usize * 1000 / HOP_MS as usize;
+    assert!(delays.len() * 10 > due * 8, "{} transitions in {seconds} s, where {due} were due", delays.len());
+    delays
+}
+
+/// One item for each partition ten times a second, good news and bad in turns of a hop.
+fn feed(producer: &ThreadedProducer<DefaultProducerContext>, topic: &str, partitions: i32, stop: &AtomicBool) {
+    for number in 0.. {
+        let began = Instant::now();
+        if stop.load(Ordering::SeqCst) {
+            break;
+        }
+        for partition in 0..partitions {
+            let now = EventTime::now();
+            let title = match now.0.div_euclid(HOP_MS) % 2 {
+                0 => "Harbour Bank shares crash after huge losses, bankruptcy feared",
+                _ => "Harbour Bank profit jumps to record high, shares surge",
+            };
+            let item = json!({"id": format!("n-{number}-{partition}"), "title": title, "published_at": now.0, "source": "wire.example"});
+            let payload = item.to_string();
+            let record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).partition(partition).payload(payload.as_bytes());
+            producer.send(record).map_err(|(error, _)| error).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(100).saturating_sub(began.elapsed()));
+    }
+    producer.flush(Duration::from_secs(10)).unwrap();
+}
+
+// --- How many observations a second
+
+pub fn throughput(sizes: &Sizes) -> Vec<Throughput> {
+    let (runs, records) = (sizes.get("runs", 3) as usize, sizes.get("records", 1_000_000) as usize);
+    let broker = Broker::start();
+    let interval_ms = sizes.get("interval", Config::default().kafka.commit_interval.ms() as u64);
+    [1, 2, 4]
+        .map(|processes| {
+            let measured: Vec<(f64, f64)> =
+                (0..runs).map(|run| pace(&broker, &format!("throughput-{processes}-{run}"), processes, records, interval_ms)).collect();
+            let records_per_second = spread(&measured.iter().map(|run| run.0).collect::<Vec<_>>());
+            let cpu_microseconds_per_record = spread(&measured.iter().map(|run| run.1).collect::<Vec<_>>()).median;
+            Throughput { processes, records, runs, records_per_second, cpu_microseconds_per_record }
+        })
+        .into()
+}
+
+const PACE_PARTITIONS: usize = 8;
+
+/// Records a second that so many monitors work off together, and the CPU time that one costs, in microseconds.
+fn pace(broker: &Broker, name: &str, processes: usize, records: usize, commit_interval_ms: u64) -> (f64, f64) {
+    // They stand still while the topic is filled, and stay members meanwhile.
+    let properties = "'session.timeout.ms' = '60000'";
+    let site = site(broker, name, PACE_PARTITIONS as i32, &format!("commit_interval = '{commit_interval_ms}ms'"), properties, "");
+    let mut monitors: Vec<Process> = (0..processes).map(|_| site.run("monitor")).collect();
+    monitors.iter_mut().for_each(Process::wait_ready);
+    let fair = (PACE_PARTITIONS / processes) as i32;
+    wait_for("fair shares", 60, || monitors.iter().all(|monitor| assigned(monitor) == fair).then_some(()));
+    let cpu_before: f64 = monitors.iter().map(cpu_seconds).sum();
+    monitors.iter().for_each(|monitor| monitor.signal("-STOP"));
+    let logs = (0..PACE_PARTITIONS).map(|partition| busy_log(partition, records / PACE_PARTITIONS));
+    fill(&site.brokers, &format!("{name}.observations"), logs);
+    let started = Instant::now();
+    monitors.iter().for_each(|monitor| monitor.signal("-CONT"));
+    let read = || monitors.iter().map(|monitor| monitor.metric("bellwether_records_total{role=\"monitor\"}")).sum::<f64>();
+    while read() < records as f64 {
+        assert!(started.elapsed() < Duration::from_secs(300), "{} of {records} records after 300 s", read());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    let cpu: f64 = monitors.iter().map(cpu_seconds).sum::<f64>() - cpu_before;
+    finish(monitors);
+    let (a_second, micros) = (records as f64 / seconds, cpu * 1e6 / records as f64);
+    println!("{name}, {commit_interval_ms} ms, {processes} process(es): {a_second:.0} records a second, {micros:.1} µs of CPU each");
+    (a_second, micros)
+}
+
+/// So many records of one partition: items of 125 subjects, sixty a second of event time, a watermark every ten seconds.
+fn busy_log(partition: usize, records: usize) -> impl Iterator<Item = (String, Vec<u8>)> {
+    const START_MS: i64 = 1_794_787_200_000;
+    (0..records).map(move |number| {
+        let at = START_MS + number as i64 * 1000 / 60;
+        let record = match number % 600 {
+            599 => Observation::Watermark(WatermarkObservation {
+                schema: 1,
+                raw_partition: 0,
+                raw_partitions: 1,
+                watermark_ms: Some(at - 5_000),
+                idle: false,
+                market: Vec::new(),
+            }),
+            _ => {
+                let sentiment = if number % 9 == 0 { Sentiment::Negative } else { Sentiment::ALL[1 + number % 2] };
+                let topic = format!("Topic {}", (number % 125) * PACE_PARTITIONS + partition);
+                Observation::Item(ItemObservation {
+                    schema: 1,
+                    subject: Subject::topic(&topic),
+                    id: format!("item-{partition}-{number}"),
+                    event_time_ms: at,
+                    topic,
+                    sentiment,
+                    score: Score::from_f64([-0.8, 0.05, 0.7][sentiment.index()]),
+                    source: Some(format!("source-{}.example", number % 20)),
+                    title: Some(format!("Item {number}, with a headline of an ordinary length for news of its kind")),
+                    url: Some(format!("https://source-{}.example/item-{number}", number % 20)),
+                    subjects: Vec::new(),
+                })
+            }
+        };
+        keyed(&record)
+    })
+}
+
+pub fn commit_interval(sizes: &Sizes) -> Vec<CommitInterval> {
+    let (seconds, records) = (sizes.get("seconds", 40), sizes.get("records", 1_000_000) as usize);
+    let broker = Broker::start();
+    [50, 100, 200, 500, 1000, 2000, 5000]
+        .map(|interval_ms| {
+            let delays = delays(&broker, &format!("interval-{interval_ms}"), true, interval_ms, seconds);
+            let runs: Vec<(f64, f64)> =
+                (0..3).map(|run| pace(&broker, &format!("interval-{interval_ms}-{run}"), 1, records, interval_ms)).collect();
+            CommitInterval {
+                interval_ms,
+                transitions: delays.len(),
+                p50_ms: percentile(&delays, 0.5),
+                p99_ms: percentile(&delays, 0.99),
+                records_per_second: spread(&runs.iter().map(|run| run.0).collect::<Vec<_>>()).median,
+                cpu_microseconds_per_record: spread(&runs.iter().map(|run| run.1).collect::<Vec<_>>()).median,
+            }
+        })
+        .into()
+}
+
+// --- Restore
+
+pub fn restore(sizes: &Sizes) -> Restore {
+    let runs = sizes.get("runs", 3) as usize;
+    let size = Size {
+        partitions: 4,
+        subjects: sizes.get("subjects", 1_000) as usize,
+        panes: sizes.get("panes", 500_000) as usize,
+        observations: sizes.get("observations", 500_000) as usize,
+    };
+    let broker = Broker::start();
+    let site = Site::new(&broker, past::RULES);
+    let created = site.command(&["topics", "create"]).env("BELLWETHER_KAFKA__CREATE__PARTITIONS", size.partitions.to_string()).status();
+    assert!(created.unwrap().success());
+    let pasts: Vec<Past> = (0..size.partitions).map(|partition| past(size, partition)).collect();
+    past::leave(&site, &pasts);
+    let panes: usize = pasts.iter().map(|past| past.windows.len()).sum();
+    let observations: i64 = pasts.iter().map(|past| past.committed.1.position - past.committed.0).sum();
+    drop(pasts);
+    let ends = || ["sentiment.windows", "sentiment.alerts"].map(|topic| ends(&site, topic, size.partitions as i32));
+    let ends_before = ends();
+    let (mut ready, mut restored, mut cpu, mut most_memory_mib) = (Vec::new(), Vec::new(), Vec::new(), 0);
+    for _ in 0..runs {
+        let started = Instant::now();
+        let mut process = site.run("monitor");
+        while get(process.http, "/ready").is_none_or(|(status, _)| status != 200) {
+            assert!(process.child.try_wait().unwrap().is_none() && started.elapsed() < Duration::from_secs(300), "{}", process.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        ready.push(started.elapsed().as_secs_f64());
+        cpu.push(cpu_seconds(&process));
+        most_memory_mib = most_memory_mib.max(memory_mib(&process, "VmHWM"));
+        restored.push(process.metric("bellwether_restore_duration_seconds"));
+        assert_eq!(process.metric("bellwether_restored_panes_total"), panes as f64);
+        assert_eq!(process.metric("bellwether_restored_observations_total"), observations as f64);
+        println!(
+            "ready after {:.2} s, restored in {:.2} s, {:.2} s of CPU\n{}",
+            ready[ready.len() - 1],
+            restored[restored.len() - 1],
+            cpu[cpu.len() - 1],
+            process.log()
+        );
+        finish(vec![process]);
+        assert_eq!(ends(), ends_before, "something was published again");
+    }
+    let (ready_seconds, restore_seconds, cpu_seconds) = (spread(&ready), spread(&restored), spread(&cpu));
+    let (partitions, subjects, observations) = (size.partitions, size.subjects, observations as usize);
+    Restore { partitions, subjects, panes, observations, runs, ready_seconds, restore_seconds, cpu_seconds, most_memory_mib }
+}
+
+/// Where each partition ends; whatever is published moves it, marks of transactions included.
+fn ends(site: &Site, topic: &str, partitions: i32) -> Vec<i64> {
+    let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", &site.brokers).create().unwrap();
+    (0..partitions).map(|partition| consumer.fetch_watermarks(topic, partition, Duration::from_secs(20)).unwrap().1).collect()
+}
+
+// --- Back-pressure
+
+/// What a flood may add to the memory of a process.
+const BOUND_MIB: u64 = 100;
+
+pub fn backpressure(sizes: &Sizes) -> Backpressure {
+    let (seconds, factor) = (sizes.get("seconds", 120), sizes.get("factor", 10));
+    let broker = Broker::start();
+    let site = site(&broker, "flood", 3, "", "", "");
+    let mut process = site.run("both");
+    process.wait_ready();
+    let producer = live::producer(&site.brokers);
+    let scored = |process: &Process| process.metric("bellwether_items_total{outcome=\"scored\"}");
+    let lag = |process: &Process| process.metric("bellwether_consumer_lag_records{role=\"classifier\"}") as u64;
+
+    // Busy for twenty seconds: how fast is the model, and how much memory does it take at work?
+    let mut sent = 0;
+    let (model_pace, memory_before_mib) = {
+        let began = Instant::now();
+        send(&producer, &mut sent, 4_000);
+        wait_for("the model to warm up", 120, || (scored(&process) >= 500.0).then_some(()));
+        let (from, start) = (scored(&process), Instant::now());
+        wait_for("its pace", 300, || (scored(&process) >= from + 2000.0).then_some(()));
+        let pace = (scored(&process) - from) / start.elapsed().as_secs_f64();
+        wait_for("an empty queue", 300, || (scored(&process) >= sent as f64).then_some(()));
+        println!("{pace:.0} items a second; {sent} items took {:?}", began.elapsed());
+        (pace, memory_mib(&process, "VmRSS"))
+    };
+
+    let produced_pace = model_pace * factor as f64;
+    let flood = Instant::now();
+    let sending = std::thread::spawn(move || {
+        let mut sent = sent;
+        let before = sent;
+        while flood.elapsed() < Duration::from_secs(seconds) {
+            let due = before + (flood.elapsed().as_secs_f64() * produced_pace) as u64;
+            let more = due.saturating_sub(sent);
+            send(&producer, &mut sent, more);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        producer.flush(Duration::from_secs(60)).unwrap();
+        sent
+    });
+    let (mut memory_most_mib, mut most_lag_records, mut most_paused_partitions) = (memory_before_mib, 0, 0);
+    let mut course = Vec::new();
+    let (mut total, mut sending) = (None, Some(sending));
+    loop {
+        let (at, memory, lag) = (flood.elapsed().as_secs(), memory_mib(&process, "VmRSS"), lag(&process));
+        memory_most_mib = memory_most_mib.max(memory);
+        most_lag_records = most_lag_records.max(lag);
+        most_paused_partitions = most_paused_partitions.max(process.metric("bellwether_partitions_paused{role=\"classifier\"}") as u64);
+        // Every twenty seconds of the flood, then every two minutes.
+        let step = if at <= seconds { 20 } else { 120 };
+        if course.last().is_none_or(|(last, _, _)| at / step > last / step) {
+            course.push((at, memory, lag));
+            println!("{at} s: {memory} MiB, lag {lag}");
+        }
+        if sending.as_ref().is_some_and(|thread| thread.is_finished()) {
+            total = sending.take().map(|thread| thread.join().unwrap());
+        }
+        if total.is_some_and(|total| scored(&process) >= total as f64) {
+            break;
+        }
+        assert!(process.child.try_wait().unwrap().is_none(), "{}", process.log());
+        assert!(at < seconds * (factor + 5), "not worked off after {at} s");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let items = total.expect("the loop ends with it");
+    wait_for("no lag", 30, || (lag(&process) == 0).then_some(()));
+    let recovery_seconds = flood.elapsed().as_secs_f64() - seconds as f64;
+    course.push((flood.elapsed().as_secs(), memory_mib(&process, "VmRSS"), 0));
+    for event in ["revoked", "lost"] {
+        assert_eq!(process.metric(&format!("bellwether_rebalances_total{{event=\"{event}\",role=\"classifier\"}}")), 0.0);
+    }
+    assert_eq!(process.metric("bellwether_partitions_paused{role=\"classifier\"}"), 0.0);
+    assert!(
+        most_paused_partitions > 0 && memory_most_mib < memory_before_mib + BOUND_MIB,
+        "{most_paused_partitions}, {memory_most_mib} MiB"
+    );
+    finish(vec![process]);
+    let mut ids: Vec<String> = read_topic(&site.brokers, "flood.scored").into_iter().map(|record| record.key.unwrap()).collect();
+    let count = ids.len() as u64;
+    ids.sort();
+    ids.dedup();
+    assert_eq!((count, ids.len() as u64), (items, items), "each item once");
+    Backpressure {
+        model_items_per_second: model_pace,
+        produced_items_per_second: produced_pace,
+        seconds,
+        items,
+        memory_before_mib,
+        memory_most_mib,
+        bound_mib: memory_before_mib + BOUND_MIB,
+        most_lag_records,
+        most_paused_partitions,
+        recovery_seconds,
+        course,
+    }
+}
+
+/// Sends so many more items of the demo's news, each with an id of its own.
+fn send(producer: &ThreadedProducer<DefaultProducerContext>, sent: &mut u64, more: u64) {
+    static NEWS: std::sync::LazyLock<Vec<Value>> = std::sync::LazyLock::new(|| {
+        let text = std::fs::read_to_string(root().join("config/scenario/bank-run.jsonl")).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    });
+    for _ in 0..more {
+        let mut item = NEWS[*sent as usize % NEWS.len()].clone();
+        item["id"] = format!("flood-{sent}").into();
+        item["published_at"] = EventTime::now().0.into();
+        let payload = item.to_string();
+        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to("flood.raw").partition((*sent % 3) as i32).payload(payload.as_bytes());
+        while let Err((error, back)) = producer.send(record) {
+            assert!(matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)), "{error}");
+            std::thread::sleep(Duration::from_millis(5));
+            record = back;
+        }
+        *sent += 1;
+    }
+}
