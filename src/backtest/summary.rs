@@ -123,7 +123,7 @@ pub struct AlertSummary {
     pub by_day: BTreeMap<String, usize>,
 }
 
-/// `summary.json`: the same files and configurations give the same bytes.
+/// `summary.json`: the same files, configurations and kept scores give the same bytes.
 #[derive(Debug, Clone, Serialize)]
 pub struct Summary {
     pub schema: u32,
