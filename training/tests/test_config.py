@@ -43,11 +43,15 @@ def test_the_shipped_configuration_is_right():
 def test_the_multilingual_configuration_is_the_shipped_one_with_another_encoder():
     shipped, multilingual = load(TRAINING / "finnews.toml"), load(TRAINING / "multilingual.toml")
     assert multilingual.name != shipped.name and multilingual.encoder.source != shipped.encoder.source
-    untaught = shipped.training.model_copy(update={"distill": multilingual.training.distill})
-    assert (multilingual.labels, multilingual.training) == (shipped.labels, untaught)
-    assert not multilingual.training.distill.born_again and not multilingual.training.distill.recipes
+    assert (multilingual.labels, multilingual.training) == (shipped.labels, shipped.training)
     assert multilingual.source[:-1] == shipped.source
     assert (multilingual.source[-1].role, multilingual.source[-1].part) == ("evaluate", "language")
+
+
+def test_the_taught_configuration_names_teachers_that_are_there():
+    shipped, taught = load(TRAINING / "finnews.toml"), load(TRAINING / "taught.toml")
+    assert (taught.labels, taught.encoder, taught.source) == (shipped.labels, shipped.encoder, shipped.source)
+    assert [load(Path(recipe)).labels for recipe in taught.training.distill.recipes] == [shipped.labels]
 
 
 def test_what_extends_a_file_is_laid_over_it_key_by_key_and_its_sources_are_added(tmp_path):
