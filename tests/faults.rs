@@ -32,6 +32,9 @@ fn health(process: &Process) -> String {
     process.status()["health"]["state"].as_str().unwrap_or_default().to_owned()
 }
 
+/// So many that a quick machine is still at work when a fault strikes.
+const ITEMS: usize = 5000;
+
 #[test]
 fn a_cluster_that_loses_leaders_and_coordinators_and_is_gone_for_a_minute_costs_nothing() {
     let cluster = Cluster::start();
@@ -48,20 +51,20 @@ fn a_cluster_that_loses_leaders_and_coordinators_and_is_gone_for_a_minute_costs_
 
     let leader = 2;
     assert!(cluster.leaders("news.observations").contains(&Some(leader)), "each node leads one of the three partitions");
-    news.publish(1500);
+    news.publish(ITEMS);
     news.wait_until_under_way(&process, 0, 100);
     cluster.node(leader).kill();
-    assert!(Newsroom::scored_by(&process) < 1500, "killed half way, not at the end");
+    assert!(Newsroom::scored_by(&process) < ITEMS as u64, "killed half way, not at the end");
     news.wait_until_all_are_scored();
     assert!(cluster.leaders("news.observations").iter().all(|node| node.is_some_and(|node| node != leader)), "others lead");
     assert_says(&process.log(), &[RETRIES, &cluster.node(leader).address()]);
     cluster.node(leader).restart();
 
     let before = Newsroom::scored_by(&process);
-    news.publish(1500);
+    news.publish(ITEMS);
     news.wait_until_under_way(&process, before, 100);
     cluster.node(coordinator).kill();
-    assert!(Newsroom::scored_by(&process) < before + 1500, "killed half way, not at the end");
+    assert!(Newsroom::scored_by(&process) < before + ITEMS as u64, "killed half way, not at the end");
     news.wait_until_all_are_scored();
     let now = cluster.coordinators(&[&monitors], &[&id]);
     assert!(now.iter().all(|node| node.is_some_and(|node| node != coordinator)), "both coordinators moved: {now:?}");
@@ -69,11 +72,11 @@ fn a_cluster_that_loses_leaders_and_coordinators_and_is_gone_for_a_minute_costs_
     cluster.node(coordinator).restart();
 
     let before = Newsroom::scored_by(&process);
-    news.publish(1500);
+    news.publish(ITEMS);
     news.wait_until_under_way(&process, before, 100);
     cluster.nodes().iter().for_each(|node| node.signal("-STOP"));
     std::thread::sleep(Duration::from_secs(60));
-    assert!(Newsroom::scored_by(&process) < before + 1500, "gone half way, not at the end");
+    assert!(Newsroom::scored_by(&process) < before + ITEMS as u64, "gone half way, not at the end");
     assert_eq!(health(&process), "degraded");
     cluster.nodes().iter().for_each(|node| node.signal("-CONT"));
     news.wait_until_all_are_scored();
@@ -103,10 +106,10 @@ fn connections_that_are_refused_or_reset_or_stand_still_cost_nothing() {
 
     let disturb = |news: &mut Newsroom, mode: Mode, what: &str| {
         let before = Newsroom::scored_by(&process);
-        news.publish(1000);
+        news.publish(ITEMS);
         news.wait_until_under_way(&process, before, 50);
         proxy.set(mode);
-        assert!(Newsroom::scored_by(&process) < before + 1000, "{what} half way, not at the end");
+        assert!(Newsroom::scored_by(&process) < before + ITEMS as u64, "{what} half way, not at the end");
         // Until the transaction that is open cannot be finished in time.
         wait_for("the fault to be felt", 60, || (health(&process) == "degraded").then_some(()));
         proxy.set(Mode::Pass);

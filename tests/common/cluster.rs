@@ -1,5 +1,6 @@
 //! Three Apache Kafka nodes on the loopback address; all are brokers, and the first is the controller, too.
 
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -16,29 +17,33 @@ transaction.state.log.min.isr=2
 ";
 
 /// By `node.id`, from 1.
-pub struct Cluster(Vec<Broker>);
+pub struct Cluster {
+    nodes: Vec<Broker>,
+    _turn: MutexGuard<'static, ()>,
+}
 
 impl Cluster {
     pub fn start() -> Self {
+        let turn = super::turn();
         let controller_port = free_port();
         let role = |id: i32| if id == 1 { String::new() } else { format!("process.roles=broker\nnode.id={id}\n") };
-        let nodes: Vec<Broker> = (1..=3).map(|id| Broker::prepare(controller_port, &(role(id) + REPLICATED))).collect();
+        let nodes: Vec<Broker> = (1..=3).map(|id| Broker::prepare(controller_port, &(role(id) + REPLICATED), None)).collect();
         std::thread::scope(|scope| nodes.iter().for_each(|node| drop(scope.spawn(|| node.restart()))));
-        let cluster = Self(nodes);
+        let cluster = Self { nodes, _turn: turn };
         cluster.make_internal_topics();
         cluster
     }
 
     pub fn node(&self, id: i32) -> &Broker {
-        &self.0[id as usize - 1]
+        &self.nodes[id as usize - 1]
     }
 
     pub fn nodes(&self) -> &[Broker] {
-        &self.0
+        &self.nodes
     }
 
     pub fn addresses(&self) -> String {
-        self.0.iter().map(Broker::address).collect::<Vec<_>>().join(",")
+        self.nodes.iter().map(Broker::address).collect::<Vec<_>>().join(",")
     }
 
     /// Brokers make the topics of groups and transactions when they are first asked for.

@@ -14,6 +14,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
@@ -45,11 +46,21 @@ pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// Tests with a Kafka of their own take turns: on few cores one's load would be another's lost session.
+static TURN: Mutex<()> = Mutex::new(());
+
+pub fn turn() -> MutexGuard<'static, ()> {
+    // A test that failed has left nothing behind that the next one needs.
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// One Apache Kafka node of this test's own.
 pub struct Broker {
     folder: tempfile::TempDir,
     port: u16,
     controller_port: u16,
+    /// Of a node by itself; those of a cluster share one.
+    turn: Option<MutexGuard<'static, ()>>,
 }
 
 impl Broker {
@@ -59,14 +70,14 @@ impl Broker {
 
     /// With settings of its own, as in Kafka's `server.properties`.
     pub fn start_with(properties: &str) -> Self {
-        let broker = Self::prepare(free_port(), properties);
+        let broker = Self::prepare(free_port(), properties, Some(turn()));
         broker.restart();
         broker
     }
 
     /// With one more listener: on `port`, for clients told that it is on `advertised`.
     pub fn start_with_listener(name: &str, protocol: &str, port: u16, advertised: u16, properties: &str) -> Self {
-        let broker = Self::prepare(free_port(), properties);
+        let broker = Self::prepare(free_port(), properties, Some(turn()));
         let Self { port: own, controller_port, .. } = broker;
         let listeners = format!(
             "listeners=PLAINTEXT://127.0.0.1:{own},{name}://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
@@ -78,10 +89,10 @@ impl Broker {
         broker
     }
 
-    fn prepare(controller_port: u16, properties: &str) -> Self {
+    fn prepare(controller_port: u16, properties: &str, turn: Option<MutexGuard<'static, ()>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("extra.properties"), properties).unwrap();
-        Self { folder, port: free_port(), controller_port }
+        Self { folder, port: free_port(), controller_port, turn }
     }
 
     fn command(&self, verb: &str, arguments: &[&str]) {
