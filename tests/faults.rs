@@ -51,20 +51,20 @@ fn a_cluster_that_loses_leaders_and_coordinators_and_is_gone_for_a_minute_costs_
 
     let leader = 2;
     assert!(cluster.leaders("news.observations").contains(&Some(leader)), "each node leads one of the three partitions");
-    news.publish(ITEMS);
+    news.publish(ITEMS / 2);
     news.wait_until_under_way(&process, 0, 100);
     cluster.node(leader).kill();
-    assert!(Newsroom::scored_by(&process) < ITEMS as u64, "killed half way, not at the end");
+    news.publish(ITEMS / 2);
     news.wait_until_all_are_scored();
     assert!(cluster.leaders("news.observations").iter().all(|node| node.is_some_and(|node| node != leader)), "others lead");
     assert_says(&process.log(), &[RETRIES, &cluster.node(leader).address()]);
     cluster.node(leader).restart();
 
     let before = Newsroom::scored_by(&process);
-    news.publish(ITEMS);
+    news.publish(ITEMS / 2);
     news.wait_until_under_way(&process, before, 100);
     cluster.node(coordinator).kill();
-    assert!(Newsroom::scored_by(&process) < before + ITEMS as u64, "killed half way, not at the end");
+    news.publish(ITEMS / 2);
     news.wait_until_all_are_scored();
     let now = cluster.coordinators(&[&monitors], &[&id]);
     assert!(now.iter().all(|node| node.is_some_and(|node| node != coordinator)), "both coordinators moved: {now:?}");

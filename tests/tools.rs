@@ -28,6 +28,7 @@ hop = '10s'
 [rules.share]
 group_by = 'topic'
 condition = 'share'
+confidence = 0.5
 warning = 0.6
 critical = 0.9
 resolve = 0.4

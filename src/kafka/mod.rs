@@ -9,6 +9,7 @@ pub mod reader;
 pub mod topics;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -114,18 +115,21 @@ fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     DefaultClientContext.log(level, facility, message);
 }
 
-/// The errors of a client and when each was told last. A broker that is gone is missed many times a second.
+/// The errors of a client, by code and broker, and when each was told last. A broker that is gone is missed many times a second.
 #[derive(Default)]
-struct Complaints(Mutex<BTreeMap<i32, Instant>>);
+struct Complaints(Mutex<BTreeMap<(i32, String), Instant>>);
 
 impl Complaints {
     const AGAIN_AFTER: Duration = Duration::from_secs(10);
 
     fn tell(&self, role: Option<&str>, error: &KafkaError, reason: &str) {
         let code = error.rdkafka_error_code().map_or(0, |code| code as i32);
+        // A reason begins with the broker that it is about, where it is about one.
+        let broker = reason.split_once(": ").map_or("", |(broker, _)| broker);
         let mut told = self.0.lock().expect("no holder of this lock panics");
-        if told.get(&code).is_none_or(|at| at.elapsed() >= Self::AGAIN_AFTER) {
-            told.insert(code, Instant::now());
+        told.retain(|_, at| at.elapsed() < Self::AGAIN_AFTER);
+        if let Entry::Vacant(place) = told.entry((code, broker.to_owned())) {
+            place.insert(Instant::now());
             tracing::warn!(role, %error, reason, "Kafka client error; it retries by itself");
         }
     }
