@@ -1,7 +1,5 @@
 //! A producer ten times faster than the model: memory stays bounded, partitions pause, the group keeps its members, and
 //! nothing is lost or doubled.
-//!
-//! The model is a fake one, because the real one cannot be told how slow to be.
 
 mod common;
 
@@ -10,17 +8,14 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
-use bellwether::classify::drift::Reference;
-use bellwether::classify::{self, Classify, Ticket};
 use bellwether::config::Config;
 use bellwether::enrich::Watchlist;
 use bellwether::http::board::Board;
 use bellwether::metrics::Metrics;
-use bellwether::news::{Classification, Logits, ModelIdentity, Sentiment, SentimentProbabilities, SentimentResult, TopicResult};
 use bellwether::pipeline::{self, Roles};
+use common::model::Paced;
 use common::{Broker, Site, read_topic, wait_for};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -34,54 +29,6 @@ const BODY_BYTES: usize = 4_000;
 /// What the flood may add to the memory of the process. The queues in front of the model hold at most 16 MiB in the client,
 /// 16 MiB and 128 records before the channel and 4 x 128 records in it; answers from the brokers that are under way come on top.
 const BOUND_BYTES: u64 = 100 << 20;
-
-/// Answers slab after slab, at a pace that can be changed.
-struct Slow {
-    identity: ModelIdentity,
-    slabs: SyncSender<(usize, Done)>,
-}
-
-type Done = SyncSender<Result<Vec<Classification>, classify::Error>>;
-
-impl Slow {
-    fn new(micros_a_text: Arc<AtomicU64>) -> Self {
-        let (slabs, queue) = sync_channel::<(usize, Done)>(2);
-        std::thread::spawn(move || {
-            for (texts, done) in queue {
-                std::thread::sleep(Duration::from_micros(texts as u64 * micros_a_text.load(Ordering::SeqCst)));
-                let _ = done.send(Ok((0..texts).map(|_| neutral()).collect()));
-            }
-        });
-        Self { identity: ModelIdentity { name: "slow".into(), version: "0".into() }, slabs }
-    }
-}
-
-fn neutral() -> Classification {
-    let probabilities = SentimentProbabilities { negative: 0.1, neutral: 0.8, positive: 0.1 };
-    Classification {
-        topic: TopicResult { label: "Macro".into(), probability: 0.9, probabilities: std::iter::once(("Macro".into(), 0.9)).collect() },
-        sentiment: SentimentResult { label: Sentiment::Neutral, score: probabilities.score(), probabilities },
-        logits: Logits::default(),
-        truncated: false,
-        unknown_share: 0.0,
-    }
-}
-
-impl Classify for Slow {
-    fn identity(&self) -> &ModelIdentity {
-        &self.identity
-    }
-
-    fn drift_reference(&self) -> Option<&Reference> {
-        None
-    }
-
-    fn submit(&self, texts: Vec<String>) -> Ticket {
-        let (done, ticket) = Ticket::open();
-        self.slabs.send((texts.len(), done)).unwrap();
-        ticket
-    }
-}
 
 fn resident_bytes() -> u64 {
     let memory = std::fs::read_to_string("/proc/self/statm").unwrap();
@@ -124,7 +71,10 @@ fn a_flood_pauses_partitions_and_costs_neither_memory_nor_members() {
     let (metrics, watchlist, stop) = (Arc::new(Metrics::new()), Arc::new(Watchlist::empty()), CancellationToken::new());
     let board = Arc::new(Board::new(config.clone(), watchlist.clone(), metrics.clone(), Roles::Classifier));
     let micros_a_text = Arc::new(AtomicU64::new(1_000_000 / CLASSIFIED));
-    let model = Arc::new(Slow::new(micros_a_text.clone()));
+    let pace = micros_a_text.clone();
+    let model = Arc::new(Paced::new(move |texts| {
+        std::thread::sleep(Duration::from_micros(texts as u64 * pace.load(Ordering::SeqCst)));
+    }));
     let running = pipeline::start(config, watchlist, metrics.clone(), board, Some(model), Roles::Classifier, stop.clone()).unwrap();
     let classifier = ["classifier"];
     wait_for("partitions", 30, || (metrics.partitions_assigned.with_label_values(&classifier).get() == 3).then_some(()));

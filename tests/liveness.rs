@@ -6,57 +6,15 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
-use bellwether::classify::drift::Reference;
-use bellwether::classify::{Classify, Ticket};
 use bellwether::config::Config;
 use bellwether::enrich::Watchlist;
 use bellwether::http::{board::Board, serve};
 use bellwether::metrics::Metrics;
-use bellwether::news::{Classification, Logits, ModelIdentity, Sentiment, SentimentProbabilities, SentimentResult, TopicResult};
 use bellwether::pipeline::{self, Roles};
+use common::model::Paced;
 use common::{Broker, Site, get, produce, read_topic, wait_for};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-
-/// A model that answers while its gate is open. The real one cannot be made to hang.
-struct Gate {
-    identity: ModelIdentity,
-    open: Arc<(Mutex<bool>, Condvar)>,
-    asked: Arc<AtomicBool>,
-}
-
-fn neutral() -> Classification {
-    let probabilities = SentimentProbabilities { negative: 0.1, neutral: 0.8, positive: 0.1 };
-    Classification {
-        topic: TopicResult { label: "Macro".into(), probability: 0.9, probabilities: std::iter::once(("Macro".into(), 0.9)).collect() },
-        sentiment: SentimentResult { label: Sentiment::Neutral, score: probabilities.score(), probabilities },
-        logits: Logits::default(),
-        truncated: false,
-        unknown_share: 0.0,
-    }
-}
-
-impl Classify for Gate {
-    fn identity(&self) -> &ModelIdentity {
-        &self.identity
-    }
-
-    fn drift_reference(&self) -> Option<&Reference> {
-        None
-    }
-
-    fn submit(&self, texts: Vec<String>) -> Ticket {
-        let (done, ticket) = Ticket::open();
-        let open = self.open.clone();
-        self.asked.store(true, Ordering::SeqCst);
-        std::thread::spawn(move || {
-            let (gate, opened) = &*open;
-            drop(opened.wait_while(gate.lock().unwrap(), |open| !*open).unwrap());
-            let _ = done.send(Ok(texts.iter().map(|_| neutral()).collect()));
-        });
-        ticket
-    }
-}
 
 fn live(address: SocketAddr) -> (u16, Value) {
     let (status, body) = get(address, "/live").unwrap();
@@ -82,8 +40,12 @@ impl Gated {
         let address = serve("127.0.0.1:0".parse().unwrap(), board.clone(), metrics.clone(), stop.clone()).unwrap();
         let open = Arc::new((Mutex::new(open), Condvar::new()));
         let asked = Arc::new(AtomicBool::new(false));
-        let identity = ModelIdentity { name: "gate".into(), version: "0".into() };
-        let model = Arc::new(Gate { identity, open: open.clone(), asked: asked.clone() });
+        let (gate, called) = (open.clone(), asked.clone());
+        let model = Arc::new(Paced::new(move |_| {
+            called.store(true, Ordering::SeqCst);
+            let (gate, opened) = &*gate;
+            drop(opened.wait_while(gate.lock().unwrap(), |open| !*open).unwrap());
+        }));
         let roles = Roles::Classifier;
         let running = pipeline::start(config, watchlist, metrics.clone(), board, Some(model), roles, stop.clone()).unwrap();
         Self { address, metrics, open, asked, stop, running }

@@ -118,7 +118,7 @@ impl PartitionMonitor {
         config: Arc<Config>,
         watchlist: Arc<Watchlist>,
         checkpoint: &Checkpoint,
-        panes: &[PaneRecord],
+        mut panes: Vec<PaneRecord>,
         alerts: &[AlertRecord],
         replay_from: i64,
     ) -> Self {
@@ -126,8 +126,9 @@ impl PartitionMonitor {
         let pane = monitor.config.window.pane.ms();
         // Every pane read back has the configured length; where there is none, this end may lie within one.
         let until = checkpoint.closed_until.floor(pane);
-        let all = panes[..panes.partition_point(|pane| pane.pane_end <= until)].iter().cloned();
-        let (market, published): (Vec<PaneRecord>, Vec<PaneRecord>) = all.partition(|pane| pane.subject == Subject::market_counts());
+        panes.truncate(panes.partition_point(|pane| pane.pane_end <= until));
+        let market_counts = Subject::market_counts();
+        let (market, published): (Vec<PaneRecord>, Vec<PaneRecord>) = panes.into_iter().partition(|pane| pane.subject == market_counts);
         monitor.market.restore(&market);
         monitor.panes.restore(&published);
         monitor.index.restore(&published);
@@ -446,7 +447,7 @@ mod tests {
             let mut outputs = run(&mut first, &log[..stop], 0);
             let Some((offset, checkpoint)) = first.checkpoint() else { continue };
             let (panes, alerts) = published(&outputs);
-            let mut second = PartitionMonitor::restore(config(), Arc::new(Watchlist::empty()), &checkpoint, &panes, &alerts, offset);
+            let mut second = PartitionMonitor::restore(config(), Arc::new(Watchlist::empty()), &checkpoint, panes, &alerts, offset);
             outputs.extend(run(&mut second, &log, offset as usize));
             assert_eq!(outputs, straight, "stopped before record {stop}, replayed from {offset}");
         }
@@ -462,7 +463,7 @@ mod tests {
             log[2000..2600].iter().enumerate().flat_map(|(at, record)| first.observe(record, 2000 + at as i64).1).collect();
         outputs.extend(uncommitted.clone());
         let (panes, alerts) = published(&outputs);
-        let mut second = PartitionMonitor::restore(config(), Arc::new(Watchlist::empty()), &checkpoint, &panes, &alerts, offset);
+        let mut second = PartitionMonitor::restore(config(), Arc::new(Watchlist::empty()), &checkpoint, panes, &alerts, offset);
         let again = run(&mut second, &log[..2600], offset as usize);
         assert_eq!(again, uncommitted);
     }

@@ -69,9 +69,10 @@ pub fn read_back(
     for (partition, (offset, checkpoint)) in checkpoints {
         let panes = pasts.remove(&partition).map(Past::in_order).unwrap_or_default();
         let alerts = alerts.remove(&partition).unwrap_or_default();
-        let monitor = PartitionMonitor::restore(config.clone(), parts.watchlist.clone(), &checkpoint, &panes, &alerts, offset);
-        let (panes, seconds) = (panes.len(), started.elapsed().as_secs_f64());
-        tracing::info!(partition, panes, replay_from = offset, until = %checkpoint.closed_until, seconds, "state restored");
+        let count = panes.len();
+        let monitor = PartitionMonitor::restore(config.clone(), parts.watchlist.clone(), &checkpoint, panes, &alerts, offset);
+        let seconds = started.elapsed().as_secs_f64();
+        tracing::info!(partition, panes = count, replay_from = offset, until = %checkpoint.closed_until, seconds, "state restored");
         restored.insert(partition, Restored { monitor, alerts });
     }
     Ok(Some(restored))

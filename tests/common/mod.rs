@@ -4,6 +4,7 @@
 #![allow(dead_code)] // Each test file uses its part.
 
 pub mod cluster;
+pub mod model;
 pub mod newsroom;
 pub mod observations;
 pub mod past;

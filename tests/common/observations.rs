@@ -260,3 +260,7 @@ pub fn wait_for_all(site: &Site, name: &str, expected: &Published) {
 pub fn panes_published(process: &Process) -> u64 {
     process.metric("bellwether_panes_published_total") as u64
 }
+
+pub fn commits(process: &Process) -> u64 {
+    process.metric("bellwether_commits_total{outcome=\"ok\",role=\"monitor\"}") as u64
+}

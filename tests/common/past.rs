@@ -226,7 +226,7 @@ pub fn past(size: Size, partition: usize) -> Past {
         market: BTreeMap::new(),
         owns_market: false,
     };
-    let mut monitor = PartitionMonitor::restore(config, Arc::new(Watchlist::empty()), &before, &windows, &[], 0);
+    let mut monitor = PartitionMonitor::restore(config, Arc::new(Watchlist::empty()), &before, windows.clone(), &[], 0);
     let (panes, alerts) = observe(&mut monitor, &day, 0);
     windows.extend(panes);
     let committed = monitor.checkpoint().unwrap();
