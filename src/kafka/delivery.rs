@@ -7,6 +7,8 @@
 use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaError, RDKafkaErrorCode};
@@ -22,6 +24,11 @@ use crate::metrics::Metrics;
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(330);
 /// How long one transactional call is tried again. The client gives up earlier, when transaction.timeout.ms has passed.
 const TRANSACTION_PATIENCE: Duration = Duration::from_secs(60);
+/// What each of these calls is given.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Adding offsets may not keep to its timeout: the client looks for the group's coordinator again when the connection to
+/// a broker comes or goes, and at no other time (librdkafka issue 5456).
+const CALL_LIMIT: Duration = Duration::from_secs(20);
 
 pub struct Delivery {
     publisher: Publisher,
@@ -31,10 +38,13 @@ pub struct Delivery {
     /// Since when a transaction is open.
     opened: Cell<Option<Instant>>,
     transaction_timeout: Duration,
+    /// Told what waits while the brokers do not answer.
+    waiting: Box<dyn Fn(&str) + Send>,
 }
 
 impl Delivery {
-    /// With transactions it waits until those of a predecessor with the same id are ended.
+    /// With transactions it waits until those of a predecessor with the same id are ended. `waiting` is told what waits, again
+    /// and again, while the brokers do not answer.
     ///
     /// # Errors
     /// [`Error::Denied`] where the user may not use the transactional id; [`Error::Client`] where properties are not
@@ -45,13 +55,14 @@ impl Delivery {
         max_bytes: usize,
         metrics: Arc<Metrics>,
         committer: Committer,
+        waiting: impl Fn(&str) + Send + 'static,
     ) -> Result<Self, Error> {
         let transactional_id = config.transactions.then(|| transactional_id(config, role));
         let publisher = Publisher::with_transactions(config, role, max_bytes, metrics, transactional_id.as_deref())?;
         let transaction_timeout = super::producer::transaction_timeout(config);
-        let delivery = Self { publisher, committer, transactional_id, opened: Cell::new(None), transaction_timeout };
+        let delivery = Self { publisher, committer, transactional_id, opened: Cell::new(None), transaction_timeout, waiting: Box::new(waiting) };
         if delivery.transactional_id.is_some() {
-            delivery.transact("starting transactions", |producer| producer.init_transactions(Duration::from_secs(10)))?;
+            delivery.transact("starting transactions", |producer| producer.init_transactions(CALL_TIMEOUT))?;
         }
         Ok(delivery)
     }
@@ -108,11 +119,11 @@ impl Delivery {
         if !offsets.is_empty() {
             let list = self.committer.list(offsets)?;
             let member = self.committer.group_metadata().ok_or_else(|| Error::Client("the consumer has no group".into()))?;
-            self.transact("adding offsets to the transaction", |producer| {
-                producer.send_offsets_to_transaction(&list, &member, Duration::from_secs(10))
+            self.transact("adding offsets to the transaction", move |producer| {
+                producer.send_offsets_to_transaction(&list, &member, CALL_TIMEOUT)
             })?;
         }
-        self.transact("committing the transaction", |producer| producer.commit_transaction(Duration::from_secs(10)))?;
+        self.transact("committing the transaction", |producer| producer.commit_transaction(CALL_TIMEOUT))?;
         self.opened.set(None);
         tracing::trace!(id, partitions = offsets.len(), "transaction committed");
         Ok(true)
@@ -127,13 +138,15 @@ impl Delivery {
     }
 
     /// One transactional call: tried again while the client says that this may help.
-    fn transact(&self, what: &str, call: impl Fn(&Client) -> KafkaResult<()>) -> Result<(), Error> {
+    fn transact(&self, what: &str, call: impl Fn(&Client) -> KafkaResult<()> + Send + Sync + 'static) -> Result<(), Error> {
         let started = Instant::now();
+        let call = Arc::new(call);
         loop {
-            let Err(error) = call(self.publisher.client()) else { return Ok(()) };
+            let Err(error) = self.limited(what, call.clone())? else { return Ok(()) };
             let KafkaError::Transaction(told) = &error else { return Err(Error::Aborted(format!("{what}: {error}"))) };
             if told.is_retriable() && started.elapsed() < TRANSACTION_PATIENCE {
                 tracing::warn!(%error, what, "a transaction waits for the brokers");
+                (self.waiting)(what);
                 std::thread::sleep(Duration::from_millis(100));
                 continue;
             }
@@ -145,6 +158,24 @@ impl Delivery {
             }
             return Err(self.failure(what, told));
         }
+    }
+
+    /// Makes a call that might not come back on a thread of its own. If it does not, that thread keeps the client until it
+    /// does, and this delivery can go.
+    fn limited(&self, what: &str, call: Arc<impl Fn(&Client) -> KafkaResult<()> + Send + Sync + 'static>) -> Result<KafkaResult<()>, Error> {
+        let (sender, receiver) = sync_channel(1);
+        let client = self.publisher.client().clone();
+        thread::Builder::new()
+            .name("transaction".into())
+            .spawn(move || {
+                let result = call(&client);
+                // Before the answer: the delivery is the last to hold its client, then.
+                drop(client);
+                let _ = sender.send(result);
+            })
+            .map_err(|error| Error::Client(format!("a thread cannot be started: {error}")))?;
+        let seconds = CALL_LIMIT.as_secs();
+        receiver.recv_timeout(CALL_LIMIT).map_err(|_| Error::Aborted(format!("{what}: the Kafka client has not come back for {seconds} s")))
     }
 
     fn failure(&self, what: &str, told: &RDKafkaError) -> Error {
@@ -185,7 +216,7 @@ impl Drop for Delivery {
         // Otherwise readers of these topics would wait for the transaction's timeout. A fenced producer cannot, and
         // need not: the coordinator has ended its transaction.
         if self.opened.get().is_some()
-            && let Err(error) = self.publisher.client().abort_transaction(Duration::from_secs(10))
+            && let Err(error) = self.publisher.client().abort_transaction(CALL_TIMEOUT)
         {
             tracing::info!(%error, "the open transaction is left to the coordinator");
         }

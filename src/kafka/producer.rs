@@ -116,7 +116,7 @@ pub(super) fn transaction_timeout(config: &KafkaConfig) -> Duration {
 pub(super) type Client = ThreadedProducer<Context, NoCustomPartitioner>;
 
 pub struct Publisher {
-    producer: Client,
+    producer: Arc<Client>,
 }
 
 impl Publisher {
@@ -158,7 +158,7 @@ impl Publisher {
             refused: Mutex::new(None),
             complaints: Complaints::default(),
         };
-        Ok(Self { producer: client.create_with_context(context)? })
+        Ok(Self { producer: Arc::new(client.create_with_context(context)?) })
     }
 
     /// Queues a record; waits while the local queue is full.
@@ -233,7 +233,7 @@ impl Publisher {
         self.producer.context().refused.lock().expect("no holder of this lock panics").clone()
     }
 
-    pub(super) fn client(&self) -> &Client {
+    pub(super) fn client(&self) -> &Arc<Client> {
         &self.producer
     }
 }

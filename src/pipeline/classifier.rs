@@ -50,6 +50,14 @@ pub struct Parts {
     pub(super) unpublishable: Arc<Unpublishable>,
 }
 
+impl Parts {
+    /// Shows what waits for the brokers as a trouble of the role, until its next commit.
+    pub(super) fn waiting(&self, role: &'static str) -> impl Fn(&str) + Send + 'static {
+        let board = self.board.clone();
+        move |what| board.trouble(role, Some(format!("{role}: the brokers do not answer: {what}")))
+    }
+}
+
 /// A decoded record, or why it could not be.
 enum Decoded {
     Item { item: Box<NewsItem>, masked: BTreeMap<String, u32>, mentions: Mentions, place: RawPlace, time: EventTime },
@@ -75,7 +83,7 @@ pub fn run(parts: Parts, classify: Arc<dyn Classify>, stop: CancellationToken) -
     let source = Source::start(config, ROLE, &config.topics.raw, config.start, parts.metrics.clone(), stop.clone())?;
     parts.metrics.records_in_flight.set(0);
     let largest = max_record_bytes(&parts.config);
-    let delivery = Delivery::start(config, ROLE, largest, parts.metrics.clone(), source.committer())?;
+    let delivery = Delivery::start(config, ROLE, largest, parts.metrics.clone(), source.committer(), parts.waiting(ROLE))?;
     let stage = PublishStage {
         delivery,
         time: ProcessingTime::start(),

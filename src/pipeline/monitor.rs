@@ -43,7 +43,7 @@ pub fn run(parts: Parts, stop: CancellationToken) -> Result<(), Error> {
     let source = Source::start(config, ROLE, &config.topics.observations, Start::Earliest, parts.metrics.clone(), stop.clone())?;
     let largest = max_record_bytes(&parts.config);
     let mut monitor = Monitor {
-        delivery: Delivery::start(config, ROLE, largest, parts.metrics.clone(), source.committer())?,
+        delivery: Delivery::start(config, ROLE, largest, parts.metrics.clone(), source.committer(), parts.waiting(ROLE))?,
         partitions: BTreeMap::new(),
         at_end: None,
         committed: BTreeMap::new(),

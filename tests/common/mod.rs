@@ -19,10 +19,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Headers, Message};
-use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use rdkafka::message::{DeliveryResult, Headers, Message};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::Value;
 
@@ -279,7 +280,9 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- the log of process {}, its status {}\n{}", self.child.id(), self.status(), self.log());
+            let metrics = get(self.http, "/metrics").map(|(_, text)| text).unwrap_or_default();
+            let metrics: Vec<&str> = metrics.lines().filter(|line| line.starts_with("bellwether_") && !line.contains("_bucket")).collect();
+            eprintln!("--- the log of process {}, its status {}\n{}\n{}", self.child.id(), self.status(), self.log(), metrics.join("\n"));
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -373,6 +376,31 @@ pub fn read_topic(brokers: &str, topic: &str) -> Vec<Read1> {
     records
 }
 
+/// What the brokers did not take, and why.
+#[derive(Default)]
+pub struct Refusals(Mutex<Vec<String>>);
+
+impl ClientContext for Refusals {}
+
+impl ProducerContext for Refusals {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            self.0.lock().unwrap().push(error.to_string());
+        }
+    }
+}
+
+pub type Acknowledged = ThreadedProducer<Refusals>;
+
+/// Waits until all that was sent is acknowledged: a flush alone takes a refusal for an answer, too.
+pub fn all_acknowledged(producer: &Acknowledged, topic: &str) {
+    producer.flush(Duration::from_secs(60)).unwrap();
+    let refusals = producer.context().0.lock().unwrap();
+    assert!(refusals.is_empty(), "{topic} did not take {} records: {}", refusals.len(), refusals[0]);
+}
+
 /// Sends records in order and waits for their acknowledgement: (partition or by key, key, payload).
 pub fn produce(brokers: &str, topic: &str, records: &[(Option<i32>, Option<String>, Vec<u8>)]) {
     produce_batches_of(10_000, brokers, topic, records);
@@ -380,12 +408,12 @@ pub fn produce(brokers: &str, topic: &str, records: &[(Option<i32>, Option<Strin
 
 /// As [`produce`], with at most so many records in one batch.
 pub fn produce_batches_of(most: usize, brokers: &str, topic: &str, records: &[(Option<i32>, Option<String>, Vec<u8>)]) {
-    let producer: ThreadedProducer<rdkafka::producer::DefaultProducerContext> = ClientConfig::new()
+    let producer: Acknowledged = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("enable.idempotence", "true")
         .set("message.max.bytes", "4000000")
         .set("batch.num.messages", most.to_string())
-        .create()
+        .create_with_context(Refusals::default())
         .unwrap();
     for (partition, key, payload) in records {
         let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).payload(payload.as_slice());
@@ -397,7 +425,7 @@ pub fn produce_batches_of(most: usize, brokers: &str, topic: &str, records: &[(O
         }
         producer.send(record).map_err(|(error, _)| error).unwrap();
     }
-    producer.flush(Duration::from_secs(60)).unwrap();
+    all_acknowledged(&producer, topic);
 }
 
 /// Rows of a labelled or time-stamped file, or a loud failure that says how to get it. `None` only outside CI.

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use bellwether::news::Observation;
 use rdkafka::ClientConfig;
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use rdkafka::producer::BaseRecord;
 use serde_json::json;
 
 use super::observations::{PARTITIONS, RULES, START_MS, offline_by, published_on};
-use super::{Process, Site, read_topic, wait_for};
+use super::{Acknowledged, Process, Refusals, Site, all_acknowledged, read_topic, wait_for};
 
 /// The model takes the first two for bad news.
 const BAD: [&str; 2] = ["Harbour Bank shares plunge as depositors rush to withdraw funds", "Lender fails"];
@@ -154,16 +154,16 @@ impl Newsroom {
 
 /// (partition, Kafka timestamp if not now, payload), twenty to a batch.
 fn produce_timed(brokers: &str, topic: &str, records: &[(i32, Option<i64>, Vec<u8>)]) {
-    let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
+    let producer: Acknowledged = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("enable.idempotence", "true")
         .set("batch.num.messages", "20")
-        .create()
+        .create_with_context(Refusals::default())
         .unwrap();
     for (partition, timestamp, payload) in records {
         let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).partition(*partition).payload(payload.as_slice());
         record.timestamp = *timestamp;
         producer.send(record).map_err(|(error, _)| error).unwrap();
     }
-    producer.flush(Duration::from_secs(60)).unwrap();
+    all_acknowledged(&producer, topic);
 }

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bellwether::config::Config;
@@ -14,14 +13,12 @@ use bellwether::news::{EventTime, ItemObservation, Observation, Score, Sentiment
 use bellwether::pipeline::partition::{Checkpoint, Output, PartitionMonitor};
 use bellwether::window::{OpenPanes, PaneRecord, WatermarkMerge};
 use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::BaseRecord;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::{Site, wait_for};
+use super::{Acknowledged, Refusals, Site, all_acknowledged, wait_for};
 
 /// A rule with a window of a day, so that a day of observations must be read again for its evidence.
 pub const RULES: &str = "
@@ -273,30 +270,14 @@ pub fn keyed(observation: &Observation) -> (String, Vec<u8>) {
     (key, json(observation))
 }
 
-/// Knows whether a record was refused.
-#[derive(Default)]
-struct Refused(AtomicBool);
-
-impl ClientContext for Refused {}
-
-impl ProducerContext for Refused {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if result.is_err() {
-            self.0.store(true, Ordering::SeqCst);
-        }
-    }
-}
-
 /// Sends the records of each partition, key and value, in order, as fast as the brokers take them.
 pub fn fill<Records: IntoIterator<Item = (String, Vec<u8>)>>(brokers: &str, topic: &str, partitions: impl IntoIterator<Item = Records>) {
-    let producer: ThreadedProducer<Refused> = ClientConfig::new()
+    let producer: Acknowledged = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("enable.idempotence", "true")
         .set("compression.type", "lz4")
         .set("linger.ms", "20")
-        .create_with_context(Refused::default())
+        .create_with_context(Refusals::default())
         .unwrap();
     for (partition, records) in partitions.into_iter().enumerate() {
         for (key, payload) in records {
@@ -308,6 +289,5 @@ pub fn fill<Records: IntoIterator<Item = (String, Vec<u8>)>>(brokers: &str, topi
             }
         }
     }
-    producer.flush(Duration::from_secs(60)).unwrap();
-    assert!(!producer.context().0.load(Ordering::SeqCst), "{topic} did not take all of it");
+    all_acknowledged(&producer, topic);
 }
