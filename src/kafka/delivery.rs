@@ -60,7 +60,8 @@ impl Delivery {
         let transactional_id = config.transactions.then(|| transactional_id(config, role));
         let publisher = Publisher::with_transactions(config, role, max_bytes, metrics, transactional_id.as_deref())?;
         let transaction_timeout = super::producer::transaction_timeout(config);
-        let delivery = Self { publisher, committer, transactional_id, opened: Cell::new(None), transaction_timeout, waiting: Box::new(waiting) };
+        let delivery =
+            Self { publisher, committer, transactional_id, opened: Cell::new(None), transaction_timeout, waiting: Box::new(waiting) };
         if delivery.transactional_id.is_some() {
             delivery.transact("starting transactions", |producer| producer.init_transactions(CALL_TIMEOUT))?;
         }
@@ -162,7 +163,11 @@ impl Delivery {
 
     /// Makes a call that might not come back on a thread of its own. If it does not, that thread keeps the client until it
     /// does, and this delivery can go.
-    fn limited(&self, what: &str, call: Arc<impl Fn(&Client) -> KafkaResult<()> + Send + Sync + 'static>) -> Result<KafkaResult<()>, Error> {
+    fn limited(
+        &self,
+        what: &str,
+        call: Arc<impl Fn(&Client) -> KafkaResult<()> + Send + Sync + 'static>,
+    ) -> Result<KafkaResult<()>, Error> {
         let (sender, receiver) = sync_channel(1);
         let client = self.publisher.client().clone();
         thread::Builder::new()
