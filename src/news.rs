@@ -40,6 +40,13 @@ impl EventTime {
     pub fn clock(self) -> String {
         DateTime::<Utc>::from_timestamp_millis(self.0).map_or_else(|| self.0.to_string(), |at| at.format("%H:%M").to_string())
     }
+
+    /// `16:40`, or `8 March 16:40` where that is not the UTC day of `now`.
+    pub fn clock_seen_from(self, now: Self) -> String {
+        const DAY_MS: i64 = 86_400_000;
+        let day = DateTime::<Utc>::from_timestamp_millis(self.0).filter(|_| self.floor(DAY_MS) != now.floor(DAY_MS));
+        day.map_or_else(|| self.clock(), |day| format!("{} {}", day.format("%-d %B"), self.clock()))
+    }
 }
 
 impl fmt::Display for EventTime {

@@ -2,10 +2,12 @@
 //!
 //! Streams of every kind, without surges and with planted ones, go through [`Baseline`] as the monitor's do. Without
 //! surges: are there as many false alarms as the budget says? With them, all tests set to the same number of false
-//! alarms: how many are found, how soon? Writes `docs/detection.json`, the tables and pictures of `docs/detection.md`.
+//! alarms: how many are found, how soon? Then headlines with copies and floods go
+//! through the whole monitor. Writes `docs/detection.json`, the tables and pictures of `docs/detection.md`.
 
 mod peers;
 mod report;
+mod stories;
 mod streams;
 
 use bellwether::detect::baseline::{Baseline, Reach};
@@ -196,5 +198,5 @@ fn evaluate(kind: Kind, subjects: usize) -> KindResult {
 fn main() {
     let subjects = std::env::var("SUBJECTS").ok().and_then(|subjects| subjects.parse().ok()).unwrap_or(30);
     let results: Vec<KindResult> = Kind::ALL.into_iter().map(|kind| evaluate(kind, subjects)).collect();
-    report::write(&results, subjects);
+    report::write(&results, &stories::all(), subjects);
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::stories::FeedResult;
 use crate::streams::{Planted, RATES, SIZES, Shape};
 use crate::{Found, KindResult};
 
@@ -118,6 +119,32 @@ fn shape_table(results: &[KindResult]) -> String {
     table
 }
 
+fn feed_as_json(result: &FeedResult) -> Value {
+    json!({
+        "feed": result.feed.name(), "items": result.items, "alerts_per_subject_month": result.alerts.map(rounded),
+        "marked_single_source": rounded(result.marked), "told": result.told.map(|told| told.map(rounded)),
+    })
+}
+
+fn feed_table(feeds: &[FeedResult]) -> String {
+    let mut table = "| added | alerts a subject and month | marked `single_source` | told of | alerts with `min_sources = 3` | told of |\n|---|---|---|---|---|---|\n".to_owned();
+    for result in feeds {
+        let told = |rule: usize| result.told.map_or("–".to_owned(), |told| format!("{:.0}%", 100.0 * told[rule]));
+        writeln!(
+            table,
+            "| {} | {:.2} | {:.0}% | {} | {:.2} | {} |",
+            result.feed.name(),
+            result.alerts[0],
+            100.0 * result.marked,
+            told(0),
+            result.alerts[1],
+            told(1)
+        )
+        .expect("text grows");
+    }
+    table
+}
+
 const INK: &str = "#57606a";
 const OURS: &str = "#0969da";
 
@@ -204,10 +231,11 @@ fn put(page: &str, name: &str, content: &str) -> String {
 
 /// # Panics
 /// Where `docs/` cannot be written or lacks a marker.
-pub fn write(results: &[KindResult], subjects: usize) {
+pub fn write(results: &[KindResult], feeds: &[FeedResult], subjects: usize) {
     let all: Vec<Value> = results.iter().map(as_json).collect();
     let report = json!({
         "subjects_of_each_kind": subjects, "rates": RATES, "sizes": SIZES, "shapes": Shape::ALL.map(Shape::name), "kinds": all,
+        "feeds": feeds.iter().map(feed_as_json).collect::<Vec<_>>(),
     });
     let write = |name: &str, text: &str| std::fs::write(docs(name), text).unwrap_or_else(|error| panic!("docs/{name}: {error}"));
     write("detection.json", &format!("{report:#}\n"));
@@ -216,6 +244,7 @@ pub fn write(results: &[KindResult], subjects: usize) {
     let page = std::fs::read_to_string(docs("detection.md")).expect("docs/detection.md");
     let page = put(&page, "false alarms", &budget_table(results));
     let page = put(&page, "found", &found_table(results));
-    write("detection.md", &put(&page, "shapes", &shape_table(results)));
-    println!("{}\n{}\n{}", budget_table(results), found_table(results), shape_table(results));
+    let page = put(&page, "shapes", &shape_table(results));
+    write("detection.md", &put(&page, "feeds", &feed_table(feeds)));
+    println!("{}\n{}\n{}\n{}", budget_table(results), found_table(results), shape_table(results), feed_table(feeds));
 }

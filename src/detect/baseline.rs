@@ -3,16 +3,17 @@
 //! A function of whole slices of closed panes within a fixed look-back, nothing else: a restart that reads these panes
 //! back computes the same, bit for bit. Estimates are shrunk step by step, a kind's past being the prior of a subject's.
 
+mod fit;
+mod season;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::surge::{MONTH_MS, NegativeBinomial, Prior, Rise, Tail, Usual};
-use crate::news::{EventTime, Subject, SubjectKind};
+use fit::{Fit, Pool};
+use season::{HOUR_MS, hour_of_week};
 
-const HOUR_MS: i64 = 3_600_000;
-const HOURS: usize = 168;
-/// Hour of the day, on weekdays and at weekends.
-const DAY_CELLS: usize = 48;
+use super::surge::{NegativeBinomial, Prior, Rise, Tail, Usual};
+use crate::news::{EventTime, Subject, SubjectKind};
 
 /// How a baseline looks back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -139,20 +140,6 @@ impl Cusum {
     }
 }
 
-/// What all subjects of a kind say together, from the slices before one.
-#[derive(Debug, Clone)]
-struct Pool {
-    subjects: usize,
-    /// Mean negative items of a subject per slice.
-    mean: f64,
-    /// Shape of the Gamma distribution of rates between subjects.
-    shape: f64,
-    /// Squared coefficient of variation of a bucket's rate, within slices: 1 / shape of its negative binomial.
-    variation: f64,
-    /// Factors by hour of the week, around 1, and the squared coefficient of variation of each.
-    season: Vec<(f64, f64)>,
-}
-
 pub struct Baseline {
     reach: Reach,
     /// Shape of the negative binomial where nothing is known yet.
@@ -248,9 +235,11 @@ impl Baseline {
         }
         let slices = self.seen_before(at).filter(|&slices| slices * self.reach.slice_ms() >= self.reach.min_history_ms && slices > 0)?;
         let fit = self.fitted(subject, at, slices, 0);
+        let buckets = (self.reach.slice_ms() / self.reach.window_ms) as f64;
         let predicted = |at: i64| {
             let (factor, uncertain) = fit.season[hour_of_week(at, self.reach.slice_ms())];
-            (fit.level * factor, (1.0 + fit.variation) * (1.0 + fit.level_variation) * (1.0 + uncertain) - 1.0)
+            let mean = fit.level * factor;
+            (mean, (1.0 + fit.excess.at(mean / buckets)) * (1.0 + fit.level_variation) * (1.0 + uncertain) - 1.0)
         };
         let (now, next) = (predicted(at), predicted(at + 1));
         let tail = fit.peaks[0].tail(fit.months, self.tails(subject.kind(), at)[0]);
@@ -335,10 +324,10 @@ impl Baseline {
         for index in from..=at {
             let (factor, uncertain) = fit.season[hour_of_week(index, slice_ms)];
             let mean = fit.level * (fit.growth * (index - from) as f64).exp() * factor;
-            let variation = (1.0 + fit.slice_variation) * (1.0 + uncertain) - 1.0;
+            let variation = (1.0 + fit.slice_excess.at(mean)) * (1.0 + uncertain) - 1.0;
             let ratio = rise_ratio(mean, variation, fit.level_variation);
             // So that the buckets of a slice vary together as slices do.
-            let variation = fit.variation.max(variation * buckets as f64);
+            let variation = fit.excess.at(mean / buckets as f64).max(variation * buckets as f64);
             let pace = Pace::new(mean / buckets as f64, variation, ratio);
             if index == at {
                 return Some(Basis { cusum, pace, tail });
@@ -379,442 +368,10 @@ impl Baseline {
     }
 }
 
-/// A number in (0, 1) for a slice, always the same: with a part of P(X = x) drawn so, tails of counts are spread evenly however
-/// few they are.
-fn fraction(slice: i64) -> f64 {
-    let mixed = (slice as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    ((mixed ^ (mixed >> 32)).wrapping_mul(0xD6E8_FEB8_6659_FD93) >> 12) as f64 / (1u64 << 52) as f64 + f64::EPSILON
-}
-
 /// The rise that a CUSUM looks for: twice what a slice usually varies, but not one that an error in the level could feign.
 fn rise_ratio(mean: f64, variation: f64, level_variation: f64) -> f64 {
     let spread = (1.0 / mean + variation).sqrt();
     1.0 + (2.0 * spread).max(4.0 * level_variation.sqrt()).clamp(0.3, 4.0)
-}
-
-/// Monday 00:00 UTC is 0; the epoch was a Thursday.
-fn hour_of_week(slice: i64, slice_ms: i64) -> usize {
-    ((slice * slice_ms).div_euclid(HOUR_MS) + 72).rem_euclid(HOURS as i64) as usize
-}
-
-/// Hour of the day, 24 later at weekends.
-fn day_cell(hour_of_week: usize) -> usize {
-    hour_of_week % 24 + if hour_of_week >= 120 { 24 } else { 0 }
-}
-
-/// Everything that is estimated for one subject from the slices before one.
-#[derive(Debug)]
-struct Fit {
-    /// Negative items per slice where the season's factor is 1.
-    level: f64,
-    level_variation: f64,
-    /// ln of the level's growth per slice.
-    growth: f64,
-    season: Vec<(f64, f64)>,
-    /// Squared coefficients of variation of the rate of a bucket and of a slice, given level and season.
-    variation: f64,
-    slice_variation: f64,
-    prior: Prior,
-    /// Peaks of windows and of the CUSUM in the past.
-    peaks: [Peaks; 2],
-    months: f64,
-}
-
-/// Peaks of the past over the threshold of [`Tail`].
-#[derive(Debug, Clone, Copy, Default)]
-struct Peaks {
-    count: f64,
-    /// Sum of ln(expected frequency at the threshold / at the peak).
-    excess: f64,
-}
-
-/// What chance brings less often than this is a surge of the past: it tells nothing about chance.
-const SURGES_PER_MONTH: f64 = 0.003;
-
-/// How many peaks the prior of a tail is worth.
-const TAIL_PRIOR: f64 = 12.0;
-
-impl Peaks {
-    /// `per_month`: how often the distribution lets such a peak be expected.
-    fn add(&mut self, per_month: f64) {
-        let excess = (Tail::PEAKS_PER_MONTH / per_month).ln();
-        if excess > 0.0 {
-            self.count += 1.0;
-            // One surge of the past must not make the subject deaf.
-            self.excess += excess.min(5.0);
-        }
-    }
-
-    /// The tail of `months` of peaks, shrunk to a prior.
-    fn tail(&self, months: f64, prior: Tail) -> Tail {
-        Tail {
-            rate: (self.count + TAIL_PRIOR * prior.rate) / (Tail::PEAKS_PER_MONTH * months + TAIL_PRIOR),
-            scale: (self.excess + TAIL_PRIOR * prior.scale) / (self.count + TAIL_PRIOR),
-        }
-    }
-}
-
-/// Half-life of the recent level.
-const HALF_LIFE_MS: f64 = 2.0 * 86_400_000.0;
-/// Negative items that the level over all history is worth beside the recent ones.
-const LEVEL_PRIOR: f64 = 4.0;
-/// Variances between season factors before the past can tell: of a kind by hour of the day and of the week, and of a subject
-/// beyond its kind's.
-const KIND_SEASON: [f64; 2] = [0.5, 0.03];
-const OWN_SEASON: [f64; 2] = [0.1, 0.03];
-
-impl Baseline {
-    /// From the `slices` slices before `at`.
-    fn fit(&mut self, subject: &Subject, at: i64, slices: i64) -> Fit {
-        let key = (at, subject.kind());
-        if !self.pools.contains_key(&key) {
-            let pool = self.pool(subject.kind(), at, slices);
-            self.pools.insert(key, pool);
-        }
-        let pool = &self.pools[&key];
-        let slice_ms = self.reach.slice_ms();
-        let buckets = (slice_ms / self.reach.window_ms) as f64;
-        let from = at - slices;
-        let n = slices as usize;
-        let hours: Vec<usize> = (from..at).map(|index| hour_of_week(index, slice_ms)).collect();
-        let (mut counts, mut squares, mut peaks) = (vec![0.0; n], vec![0.0; n], vec![0; n]);
-        for slice in &self.tracks[subject].slices {
-            if (from..at).contains(&slice.index) {
-                counts[(slice.index - from) as usize] = f64::from(slice.count);
-                squares[(slice.index - from) as usize] = slice.squares as f64;
-                peaks[(slice.index - from) as usize] = slice.peak;
-            }
-        }
-        let raw = counts.clone();
-        winsorise(&mut counts, &hours);
-
-        let alone = pool.subjects <= 1;
-        let total: f64 = counts.iter().sum();
-        let prior_weight = pool.shape / pool.mean;
-        let mean = (total + pool.shape) / (n as f64 + prior_weight);
-        let mut season = pool.season.clone();
-        if !alone && total > 0.0 {
-            refine(&mut season, &counts, &hours, OWN_SEASON);
-        }
-
-        let growth = growth(&counts, &hours, &season);
-        let mean_age = HALF_LIFE_MS / slice_ms as f64 / std::f64::consts::LN_2;
-        let ahead = (growth * mean_age).exp();
-
-        // The recent level, slice by slice; `levels[i]` is what was known before slice `i`.
-        let decay = 0.5f64.powf(slice_ms as f64 / HALF_LIFE_MS);
-        let day = 0.5f64.powf(slice_ms as f64 / (0.5 * 86_400_000.0));
-        let exposure: f64 = hours.iter().map(|&hour| season[hour].0).sum();
-        let anchor = (total + pool.shape) / (exposure + prior_weight);
-        let (mut items, mut exposed, mut clipped) = (0.0, 0.0, 0.0);
-        let mut levels = vec![0.0; n];
-        let lag = (self.reach.rise() as usize / 2).max(1);
-        let grown = (growth * lag as f64).exp();
-        let (mut variation, mut slice_variation) = (Moments::default(), Moments::default());
-        let clip_variation = pool.variation.max(0.1);
-        for index in 0..n {
-            let level = (items + LEVEL_PRIOR) / (exposed + LEVEL_PRIOR / anchor) * ahead;
-            levels[index] = level;
-            let factor = season[hours[index]].0;
-            let expected = level * factor;
-            let spread = (expected + clip_variation * expected * expected).sqrt();
-            let cap = expected + (3.5 * spread + 2.0) / (1.0 - clipped);
-            let count = raw[index].min(cap);
-            clipped = day * clipped + if raw[index] > cap { (1.0 - day) * 0.999 } else { 0.0 };
-            items = decay * items + count;
-            exposed = decay * exposed + factor;
-            if raw[index] <= cap {
-                variation.add(buckets, expected / buckets, count, squares[index], pool.variation);
-                slice_variation.add(1.0, levels[index.saturating_sub(lag)] * grown * factor, count, count * count, pool.variation);
-            }
-        }
-        let level = (items + LEVEL_PRIOR) / (exposed + LEVEL_PRIOR / anchor) * ahead;
-        let variation = variation.shrunk_to(pool.variation);
-        let slice_variation = slice_variation.shrunk_to(pool.variation);
-        // Precision of the recent level, on top of that of all history, which it may have left by a factor of 1.5 or so.
-        let recent = exposed / (1.0 / level + slice_variation);
-        let level_variation = 1.0 / (recent + 1.0 / (0.25 + 1.0 / (total + pool.shape)));
-
-        let (mut extremes, mut rises, mut cusum, mut highest, mut lasted) = (Vec::new(), Peaks::default(), 0.0f64, f64::NEG_INFINITY, 0);
-        let per_month = MONTH_MS / slice_ms as f64;
-        for index in 0..n {
-            let (factor, uncertain) = season[hours[index]];
-            let expected = levels[index] * factor;
-            let spread = (1.0 + variation) * (1.0 + level_variation) * (1.0 + uncertain) - 1.0;
-            let bucket = NegativeBinomial { mean: expected / buckets, shape: 1.0 / spread };
-            let peak = f64::from(peaks[index]);
-            if peak > bucket.mean + (bucket.mean + spread * bucket.mean * bucket.mean).sqrt() {
-                let frequency = bucket.tail(u64::from(peaks[index]), fraction(from + index as i64)) * buckets * per_month;
-                extremes.push((index, frequency));
-            }
-            let lagged = levels[index.saturating_sub(lag)] * grown * factor;
-            let spread = (1.0 + slice_variation) * (1.0 + uncertain) - 1.0;
-            let ratio = rise_ratio(lagged, spread, level_variation);
-            let pace = Pace::new(lagged, spread, ratio);
-            cusum = (cusum + raw[index] * pace.gain - pace.cost).max(0.0);
-            if cusum > 0.0 {
-                highest = highest.max(cusum - pace.drift.ln());
-                lasted += 1;
-            }
-            if cusum == 0.0 || lasted > self.reach.rise() {
-                let frequency = per_month * (-highest).exp();
-                if lasted > 0 && frequency > SURGES_PER_MONTH {
-                    rises.add(frequency);
-                }
-                (cusum, highest, lasted) = (0.0, f64::NEG_INFINITY, 0);
-            }
-        }
-        let (mut windows, near) = (Peaks::default(), (6 * HOUR_MS / slice_ms).max(1) as usize);
-        let surges: Vec<usize> = extremes.iter().filter(|extreme| extreme.1 < SURGES_PER_MONTH).map(|extreme| extreme.0).collect();
-        for &(index, frequency) in &extremes {
-            let next = surges.partition_point(|&surge| surge + near < index);
-            if surges.get(next).is_none_or(|&surge| surge > index + near) {
-                windows.add(frequency);
-            }
-        }
-        let history_ms = slices * slice_ms;
-        let own = n as f64 * mean >= pool.shape.max(1.0) && n as f64 >= prior_weight;
-        Fit {
-            level,
-            level_variation,
-            growth,
-            season,
-            variation,
-            slice_variation,
-            prior: if own { Prior::Own } else { Prior::Pooled },
-            peaks: [windows, rises],
-            months: history_ms as f64 / MONTH_MS,
-        }
-    }
-
-    /// The tails of all subjects of a kind together, from the past before the day in which slice `at` lies.
-    fn tails(&mut self, kind: SubjectKind, at: i64) -> [Tail; 2] {
-        let slices_of_a_day = (24 * HOUR_MS / self.reach.slice_ms()).max(1);
-        let at = at.div_euclid(slices_of_a_day) * slices_of_a_day;
-        if let Some(&tails) = self.tails.get(&(at, kind)) {
-            return tails;
-        }
-        let slices = self.seen_before(at).unwrap_or(0);
-        let (mut peaks, mut months) = ([Peaks::default(); 2], 0.0);
-        if slices > 0 {
-            let from = at - slices;
-            let present = |track: &Track| track.slices.iter().any(|slice| (from..at).contains(&slice.index));
-            let mut subjects: Vec<Subject> = self
-                .tracks
-                .iter()
-                .filter(|(subject, track)| subject.kind() == kind && present(track))
-                .map(|(subject, _)| subject.clone())
-                .collect();
-            // In one order everywhere: sums of floats depend on it.
-            subjects.sort_unstable();
-            for subject in subjects {
-                let fit = self.fit(&subject, at, slices);
-                months += fit.months;
-                for (sum, own) in peaks.iter_mut().zip(fit.peaks) {
-                    sum.count += own.count;
-                    sum.excess += own.excess;
-                }
-            }
-        }
-        let tails = peaks.map(|peaks| peaks.tail(months, Tail::EXACT));
-        self.tails.insert((at, kind), tails);
-        tails
-    }
-
-    fn pool(&self, kind: SubjectKind, at: i64, slices: i64) -> Pool {
-        let slice_ms = self.reach.slice_ms();
-        let buckets = slice_ms as u64 / self.reach.window_ms as u64;
-        let (from, n) = (at - slices, slices as usize);
-        let hours: Vec<usize> = (from..at).map(|index| hour_of_week(index, slice_ms)).collect();
-        let mut totals = vec![0u64; n];
-        let (mut subjects, mut items, mut squared) = (0u64, 0u64, 0u128);
-        // Pairs of items in one slice: in different buckets and in the same one. Integers: their order does not matter.
-        let (mut apart, mut together) = (0u128, 0u128);
-        for (_, track) in self.tracks.iter().filter(|(subject, _)| subject.kind() == kind) {
-            let (mut own, mut present) = (0u64, false);
-            for slice in track.slices.iter().filter(|slice| (from..at).contains(&slice.index)) {
-                let count = u64::from(slice.count);
-                present = true;
-                own += count;
-                totals[(slice.index - from) as usize] += count;
-                apart += u128::from(count * count - slice.squares);
-                together += u128::from((buckets - 1) * (slice.squares - count));
-            }
-            subjects += u64::from(present);
-            items += own;
-            squared += u128::from(own * own);
-        }
-        let (items, among) = (items as f64, subjects.max(1) as f64);
-        let mean = (items + 0.5) / (among * n as f64);
-        // Between subjects: Σ N(N − 1) · M / (Σ N)² − 1 is the squared coefficient of variation of the rates; 2 where few
-        // subjects tell.
-        let between = if items > 1.0 { ((squared as f64 - items) * among / (items * items) - 1.0).max(0.0) } else { 0.0 };
-        let between = (among * between + 8.0) / (among + 4.0);
-        // Within slices: pairs in the same bucket against pairs in different ones, 1 + 1/shape to 1 (factorial moments).
-        let weight = 50.0;
-        let variation = (together as f64 + weight * (1.0 + 1.0 / self.dispersion)) / (apart as f64 + weight) - 1.0;
-        let mut counts: Vec<f64> = totals.iter().map(|&count| count as f64).collect();
-        winsorise(&mut counts, &hours);
-        let mut season = vec![(1.0, 0.0); HOURS];
-        refine(&mut season, &counts, &hours, KIND_SEASON);
-        Pool { subjects: subjects as usize, mean, shape: 1.0 / between.max(0.2), variation: variation.max(0.0005), season }
-    }
-}
-
-/// Squared coefficient of variation of a rate by moments, each count weighted by what it tells about it.
-#[derive(Default)]
-struct Moments {
-    sum: f64,
-    weight: f64,
-}
-
-impl Moments {
-    /// `n` counts of mean `mean` that sum to `sum` and whose squares sum to `squares`: E[(x − μ)² − x] = μ² / shape.
-    fn add(&mut self, n: f64, mean: f64, sum: f64, squares: f64, guess: f64) {
-        let excess = squares - 2.0 * mean * sum + n * mean * mean - sum;
-        let precision = 1.0 / (2.0 * (1.0 + guess * mean).powi(2));
-        self.sum += excess * precision;
-        self.weight += n * mean * mean * precision;
-    }
-
-    fn shrunk_to(&self, prior: f64) -> f64 {
-        let weight = 2.0 / (prior * prior).max(0.01);
-        ((self.sum + weight * prior) / (self.weight + weight)).max(0.2 * prior).max(0.0003)
-    }
-}
-
-/// Cuts what is more than twice the third largest count of its hour of the day (of all, within the first days): a spike of
-/// the past must not become part of what is usual.
-fn winsorise(counts: &mut [f64], hours: &[usize]) {
-    let mut largest = [[0.0f64; 3]; 24];
-    let mut overall = [0.0f64; 3];
-    let insert = |list: &mut [f64; 3], value: f64| {
-        if value > list[2] {
-            list[2] = value;
-            if list[2] > list[1] {
-                list.swap(1, 2);
-            }
-            if list[1] > list[0] {
-                list.swap(0, 1);
-            }
-        }
-    };
-    for (&count, &hour) in counts.iter().zip(hours) {
-        insert(&mut largest[hour % 24], count);
-        insert(&mut overall, count);
-    }
-    let days = counts.len() / 24;
-    for (count, &hour) in counts.iter_mut().zip(hours) {
-        let third = if days >= 7 { largest[hour % 24][2] } else { overall[days.min(2)] };
-        *count = count.min(2.0 * third + 3.0);
-    }
-}
-
-/// Mean count of the week that a slice lies in, counted back from the end: a trend must not look like a season.
-fn week_means(counts: &[f64], hours: &[usize], season: &[(f64, f64)]) -> Vec<f64> {
-    let n = counts.len();
-    let mut means = vec![0.0; n];
-    let mut end = n;
-    while end > 0 {
-        // A rest of less than half a week goes with the week after it.
-        let start = if end < HOURS + HOURS / 2 { 0 } else { end - HOURS };
-        let items: f64 = counts[start..end].iter().sum();
-        let exposure: f64 = hours[start..end].iter().map(|&hour| season[hour].0).sum();
-        means[start..end].fill(items / exposure);
-        end = start;
-    }
-    means
-}
-
-/// ln of the growth per slice from week to week, shrunk towards none: a tenth a week is much.
-fn growth(counts: &[f64], hours: &[usize], season: &[(f64, f64)]) -> f64 {
-    const USUAL_PER_WEEK: f64 = 0.1;
-    let n = counts.len();
-    let weeks = (n / HOURS).min(4);
-    if weeks < 2 {
-        return 0.0;
-    }
-    // Least squares over the logarithms of the weeks' levels.
-    let (mut slope, mut norm, mut noise) = (0.0, 0.0, 0.0);
-    for week in 0..weeks {
-        let range = n - (week + 1) * HOURS..n - week * HOURS;
-        let items: f64 = counts[range.clone()].iter().sum::<f64>() + 0.5;
-        let exposure: f64 = hours[range].iter().map(|&hour| season[hour].0).sum();
-        let place = (weeks - 1) as f64 / 2.0 - week as f64;
-        slope += place * (items / exposure).ln();
-        norm += place * place;
-        // Weeks vary by more than their counts do.
-        noise += place * place * (1.0 / items + 0.002);
-    }
-    let (slope, noise) = (slope / norm, noise / (norm * norm));
-    let prior = USUAL_PER_WEEK * USUAL_PER_WEEK;
-    slope * prior / (prior + noise) / HOURS as f64
-}
-
-/// Credibility-weighted factors of `cells` groups of hours on top of `season`, with the variance of each: Bühlmann and Straub
-/// 1970, *Glaubwürdigkeit für Schadensätze*. The variance between cells is estimated from them, too, from `between` on.
-fn factors(
-    season: &[(f64, f64)],
-    counts: &[f64],
-    hours: &[usize],
-    means: &[f64],
-    cells: usize,
-    cell: impl Fn(usize) -> usize,
-    between: f64,
-    variation: f64,
-) -> Vec<(f64, f64)> {
-    /// Precision at which the cells themselves tell as much of the variance between them as what was thought before.
-    const PRIOR: f64 = 50.0;
-    let (mut items, mut expected, mut slices) = (vec![0.0; cells], vec![0.0; cells], vec![0.0; cells]);
-    for ((&count, &hour), &mean) in counts.iter().zip(hours).zip(means) {
-        items[cell(hour)] += count;
-        expected[cell(hour)] += mean * season[hour].0;
-        slices[cell(hour)] += 1.0;
-    }
-    let precision = |cell: usize| if expected[cell] > 0.0 { slices[cell] / (slices[cell] / expected[cell] + variation) } else { 0.0 };
-    let (mut total, mut squares, mut scatter, mut seen) = (0.0, 0.0, 0.0, 0.0);
-    for cell in (0..cells).filter(|&cell| expected[cell] > 0.0) {
-        let precision = precision(cell);
-        total += precision;
-        squares += precision * precision;
-        scatter += precision * (items[cell] / expected[cell] - 1.0).powi(2) - 1.0;
-        seen += 1.0;
-    }
-    let weight = if seen > 1.0 { total - squares / total } else { 0.0 };
-    let between = (((scatter + 1.0) * f64::from(u8::from(seen > 1.0)) + PRIOR * between) / (weight + PRIOR)).clamp(5e-4, 2.0);
-    (0..cells)
-        .map(|cell| {
-            let credibility = precision(cell) * between / (precision(cell) * between + 1.0);
-            let own = if expected[cell] > 0.0 { items[cell] / expected[cell] } else { 1.0 };
-            (credibility * own + (1.0 - credibility), between * (1.0 - credibility))
-        })
-        .collect()
-}
-
-/// Squared coefficient of variation of the rate of a slice by moments, at least a little.
-fn variation_between(counts: &[f64], hours: &[usize], means: &[f64], season: &[(f64, f64)]) -> f64 {
-    let (mut excess, mut weight) = (0.0, 0.0);
-    for ((&count, &hour), &mean) in counts.iter().zip(hours).zip(means) {
-        let expected = mean * season[hour].0;
-        excess += (count - expected).powi(2) - count;
-        weight += expected * expected;
-    }
-    if weight > 0.0 { (excess / weight).max(0.0005) } else { 1.0 }
-}
-
-/// Corrects `season` by hour of the day, then by hour of the week; `between` are the variances expected between factors.
-fn refine(season: &mut [(f64, f64)], counts: &[f64], hours: &[usize], between: [f64; 2]) {
-    let mut correct = |cells: usize, cell: fn(usize) -> usize, between: f64| {
-        let means = week_means(counts, hours, season);
-        let variation = variation_between(counts, hours, &means, season);
-        let factors = factors(season, counts, hours, &means, cells, cell, between, variation);
-        for (hour, (factor, uncertain)) in season.iter_mut().enumerate() {
-            let (correction, variance) = factors[cell(hour)];
-            (*factor, *uncertain) = (*factor * correction, *uncertain + variance);
-        }
-    };
-    correct(DAY_CELLS, day_cell, between[0]);
-    correct(HOURS, |hour| hour, between[1]);
 }
 
 #[cfg(test)]

@@ -103,7 +103,7 @@ impl Judgement {
                 let fact = match usual.rise {
                     Some(rise) if surge.rise < surge.window => format!(
                         "negative items about {name} have been rising since {} UTC: {} where {} were expected",
-                        rise.since.clock(),
+                        rise.since.clock_seen_from(end),
                         rise.negative,
                         few(rise.expected)
                     ),
@@ -257,6 +257,9 @@ mod tests {
             ),
             "{why}"
         );
+        let later = EventTime(60_000_000 + 86_400_000);
+        let why = judgement.why(&rule("surge-group"), &counts(3, 9), "Regional banks", later, Transition::Firing);
+        assert!(why.contains("rising since 1 January 10:00 UTC"), "{why}");
         // It no longer rises, but it is not over either.
         let past = Usual { rise: Some(Rise { is_rising: false, ..rise }), ..usual };
         let judgement = judge(&rule("surge-group"), &counts(1, 9), Some(past), None, || 9);

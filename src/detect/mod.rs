@@ -59,7 +59,7 @@ pub struct AlertRecord {
     /// What a relative rule compares with.
     pub rest_of_market: Option<RestOfMarket>,
     pub threshold: Threshold,
-    /// All novel negative items are of one source, which may be an error or worse.
+    /// Three quarters or more of the novel negative items are of one named source, which may be an error or worse.
     pub single_source: bool,
     pub why: String,
     pub evidence: Vec<EvidenceItem>,
@@ -459,8 +459,7 @@ impl Detector {
                 negative_share: rounded(rest.negative_share()),
             }),
             threshold: Threshold { name: threshold_name.into(), value },
-            // Whoever names no source may be many.
-            single_source: novel_sources.len() == 1 && !novel_sources.contains("unknown"),
+            single_source: is_dominated(&novel_sources),
             members: if subject.kind() == SubjectKind::Market { self.members(start, end, seen.history) } else { Vec::new() },
             config_version: self.config_version.clone(),
             subject_name,
@@ -479,6 +478,16 @@ impl Detector {
         };
         members.into_iter().map(member).collect()
     }
+}
+
+/// What part of the novel negative items one source may have before it speaks alone: a flood of its own comes on top of what
+/// the others say as usual.
+const SINGLE_SOURCE: f64 = 0.75;
+
+/// Whoever names no source may be many.
+fn is_dominated(sources: &BTreeMap<&str, u64>) -> bool {
+    let most = sources.iter().filter(|(source, _)| **source != "unknown").map(|(_, items)| *items).max().unwrap_or(0);
+    most > 0 && most as f64 >= SINGLE_SOURCE * sources.values().sum::<u64>() as f64
 }
 
 fn alert_id(rule: &str, subject: &Subject, life: &Life) -> String {
@@ -566,6 +575,9 @@ mod tests {
         };
         assert_eq!(single(&[Some("wire.example")]), (true, 1, 5));
         assert_eq!(single(&[Some("wire.example"), Some("daily.example")]), (false, 2, 5));
+        let [wire, daily] = [Some("wire.example"), Some("daily.example")];
+        assert_eq!(single(&[wire, wire, wire, wire, daily]), (true, 2, 5), "what the others say as usual does not hide a flood");
+        assert_eq!(single(&[wire, wire, wire, daily, daily]), (false, 2, 5));
         assert_eq!(single(&[None]), (false, 1, 5), "who names no source may be many");
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The frame holds one row per (subject, closed pane) in pane order, so a window is a slice and one group-by.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use polars::prelude::{Column, DataFrame, PolarsResult};
 
@@ -72,7 +72,7 @@ pub struct History {
 /// What of a pane is a set, not a sum.
 struct PaneNames {
     sources: Vec<String>,
-    novel_sources: Vec<String>,
+    novel_sources: BTreeMap<String, u64>,
     novel_negative: u64,
     members: BTreeMap<Subject, u64>,
 }
@@ -109,7 +109,7 @@ impl History {
             ]);
             let names = PaneNames {
                 sources: record.sources.keys().cloned().collect(),
-                novel_sources: record.novel_sources.keys().cloned().collect(),
+                novel_sources: record.novel_sources.clone(),
                 novel_negative: record.novel_negative,
                 members: record.members.clone(),
             };
@@ -191,9 +191,13 @@ impl History {
         self.names(subject, start, end).map(|names| names.novel_negative).sum()
     }
 
-    /// Sources of a subject's novel negative items, in order.
-    pub fn novel_sources(&self, subject: &Subject, start: EventTime, end: EventTime) -> BTreeSet<&str> {
-        self.names(subject, start, end).flat_map(|names| &names.novel_sources).map(String::as_str).collect()
+    /// Sources of a subject's novel negative items, and how many come from each.
+    pub fn novel_sources(&self, subject: &Subject, start: EventTime, end: EventTime) -> BTreeMap<&str, u64> {
+        let mut sources = BTreeMap::new();
+        for (source, items) in self.names(subject, start, end).flat_map(|names| &names.novel_sources) {
+            *sources.entry(source.as_str()).or_default() += items;
+        }
+        sources
     }
 
     /// Novel negative items by what else they are about: of the market only.
