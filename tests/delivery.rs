@@ -63,11 +63,18 @@ fn one_log_gives_one_result_however_it_is_run() {
     expected.assert_same(&published(&members, "members"), "members come and go");
 
     // Killed ten times, every other time when it has committed something: a quick machine is else killed each time before
-    // its first commit. With a name of its own it ends at once what it left open.
+    // its first commit; and some before it is ready. With a name of its own it ends at once what it left open.
     let killed = site(&broker, "killed", "instance = 'desk-1'", SLOWLY);
     let mut kills = Vec::new();
     for round in 0..10_u64 {
         let mut process = killed.run("monitor");
+        if round % 3 == 2 {
+            // While it joins, reads its state back, or replays.
+            std::thread::sleep(Duration::from_millis(150 + round * 60));
+            process.kill();
+            kills.push(count(&killed, "killed"));
+            continue;
+        }
         process.wait_ready();
         wait_for("some more panes", 60, || (panes_published(&process) > 20 + (round * 131) % 300).then_some(()));
         wait_for("a commit", 60, || (commits(&process) >= round % 2).then_some(()));
@@ -138,6 +145,24 @@ fn records_that_come_in_batches_of_exactly_one_give_the_same() {
     running.wait().unwrap();
     assert_eq!(read.get(), log.len() as u64, "each was read once");
     expected.assert_same(&published(&site, "singly"), "batches of exactly one");
+}
+
+#[test]
+fn a_record_that_is_no_observation_is_a_dead_letter_once() {
+    let broker = Broker::start();
+    let site = site(&broker, "bad", "", "");
+    publish(&broker, &log(2000));
+    produce(&site.brokers, "news.observations", &[(Some(0), None, b"no observation".to_vec())]);
+    let dead = || read_topic(&site.brokers, "news.dead").len();
+    let mut process = site.run("monitor");
+    process.wait_ready();
+    wait_for("the dead letter", 60, || (dead() > 0).then_some(()));
+    finish(vec![process]);
+    let mut process = site.run("monitor");
+    process.wait_ready();
+    wait_for("all to be read again", 60, || (process.metric("bellwether_restored_observations_total") > 0.0).then_some(()));
+    finish(vec![process]);
+    assert_eq!(dead(), 1);
 }
 
 #[test]

@@ -173,6 +173,19 @@ fn the_scaler_asks_for_the_lag_of_the_classifiers_group() {
     assert_eq!(role(target), "classifier");
     assert!(target["spec"].get("replicas").is_none(), "each apply would set the number of pods back");
 
+    // No schema of KEDA's is at hand: its own fields by name, what it hands on by the schema of Kubernetes.
+    let fields: Vec<&String> = spec.as_object().expect("an object").keys().collect();
+    assert_eq!(fields, ["advanced", "maxReplicaCount", "minReplicaCount", "pollingInterval", "scaleTargetRef", "triggers"]);
+    let advanced = &spec["advanced"];
+    let behavior = &advanced["horizontalPodAutoscalerConfig"]["behavior"];
+    assert_eq!(*advanced, json!({ "horizontalPodAutoscalerConfig": { "behavior": behavior } }));
+    for (version, mut definitions) in schemas() {
+        let name = "io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerBehavior";
+        assert!(definitions["$defs"].get(name).is_some(), "Kubernetes {version} has no {name}");
+        definitions["$ref"] = json!(format!("#/$defs/{name}"));
+        jsonschema::validate(&definitions, behavior).unwrap_or_else(|error| panic!("{}: {error}", error.instance_path()));
+    }
+
     let config = build.config(target);
     let [trigger] = &list(&spec["triggers"])[..] else { panic!("one trigger") };
     assert_eq!(trigger["type"], "kafka");

@@ -212,6 +212,11 @@ fn from_news_to_alerts_with_poison_among_them() {
     let (exit, log) = process.terminate();
     assert!(exit.success(), "{exit}:\n{log}");
     assert!(!log.contains("Silicon Valley"), "no news text in the log");
+    // GROUP TOPIC PARTITION CURRENT-OFFSET LOG-END-OFFSET LAG: nothing is left, as others' tools see it.
+    let described = broker.describe_group("bellwether-classifier");
+    let lines = described.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let lags: Vec<&str> = lines.filter(|row| row.get(1) == Some(&"news.raw")).map(|row| row[5]).collect();
+    assert_eq!(lags, ["0"; 3], "{described}");
 
     // Every id exactly once.
     let scored = read_topic(&site.brokers, "news.scored");
@@ -288,17 +293,17 @@ fn killed_half_way_it_goes_on_where_it_was() {
     assert!(log.contains("state restored"), "the monitor read its state back:\n{log}");
 
     let scored = read_topic(&site.brokers, "news.scored");
-    assert_eq!(ids(&scored).into_keys().collect::<BTreeSet<_>>(), expected_ids(&rows));
+    let counts = ids(&scored);
+    assert_eq!(counts.keys().cloned().collect::<BTreeSet<_>>(), expected_ids(&rows));
+    assert!(counts.values().all(|&count| count == 1), "a kill repeats nothing: {counts:?}");
     // No pane counts an item twice, and none published twice differs.
     assert_windows_match(&site, &scored, &rows);
-    // An alert that was published again is the same, key and content.
-    let mut seen: BTreeMap<(String, u64), Value> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
     for alert in read_topic(&site.brokers, "sentiment.alerts").iter().map(Read1::json) {
         let key = (alert["id"].as_str().unwrap().to_owned(), alert["sequence"].as_u64().unwrap());
-        let before = seen.insert(key.clone(), alert.clone());
-        assert!(before.is_none_or(|before| before == alert), "{key:?} was published with two contents");
+        assert!(seen.insert(key.clone()), "{key:?} was published twice");
     }
-    assert!(seen.keys().any(|(id, _)| id.starts_with("bank")), "{:?}", seen.keys());
+    assert!(seen.iter().any(|(id, _)| id.starts_with("bank")), "{seen:?}");
 }
 
 #[test]

@@ -54,6 +54,36 @@ fn the_guide_knows_every_warning_and_error_of_the_log() {
     assert!(count > 10, "{count} messages found");
 }
 
+/// The string that follows each `begin`.
+fn strings_behind<'code>(code: &'code str, begin: &str) -> Vec<&'code str> {
+    let string = |rest: &'code str| rest.trim_start().strip_prefix('"')?.split_once('"').map(|(text, _)| text);
+    code.split(begin).skip(1).filter_map(|rest| string(rest.trim_start().trim_start_matches("format!("))).collect()
+}
+
+#[test]
+fn the_guide_knows_every_error_that_ends_a_role_or_its_generation() {
+    let guide = read(&root().join("docs/operations.md"));
+    let rows: Vec<&str> = guide.lines().filter(|line| line.starts_with('|')).map(|line| line.split('|').nth(1).unwrap()).collect();
+    let (mut files, mut count) = (Vec::new(), 0);
+    for folder in ["src/kafka", "src/pipeline"] {
+        sources(&root().join(folder), &mut files);
+    }
+    for file in &files {
+        let code = read(file);
+        let errors = ["#[error(", "Aborted("].iter().flat_map(|begin| strings_behind(&code, begin));
+        for error in errors {
+            // What is the same each time; the guide may leave the end out.
+            let fixed: Vec<&str> =
+                error.split('{').flat_map(|piece| piece.rsplit('}').next().unwrap().split([';', ':', ',', '.', '('])).collect();
+            let telling: Vec<&str> = fixed.iter().map(|piece| piece.trim()).filter(|piece| piece.len() >= 12).collect();
+            count += telling.len();
+            let known = telling.is_empty() || telling.iter().any(|piece| rows.iter().any(|row| row.contains(piece)));
+            assert!(known, "{}: docs/operations.md has no row for {error:?}", file.display());
+        }
+    }
+    assert!(count > 25, "{count} phrases found");
+}
+
 #[test]
 fn the_guide_knows_every_alert_of_prometheus() {
     let (guide, rules) = (read(&root().join("docs/operations.md")), read(&root().join("dashboards/prometheus/alerts.yml")));

@@ -141,14 +141,7 @@ fn other_tools_show_each_committed_transition_and_nothing_else() {
     assert_eq!(published.len(), 6, "{:?}", published.iter().map(Read1::json).collect::<Vec<_>>());
 
     // The group, while the monitor runs: it reads all partitions of the observation log.
-    let described = broker.tool(&[
-        "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
-        "--bootstrap-server",
-        brokers,
-        "--describe",
-        "--group",
-        "bellwether-monitor",
-    ]);
+    let described = broker.describe_group("bellwether-monitor");
     let rows = described.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
     // GROUP TOPIC PARTITION CURRENT-OFFSET LOG-END-OFFSET LAG CONSUMER-ID HOST CLIENT-ID
     let members: BTreeMap<(&str, &str), bool> = rows

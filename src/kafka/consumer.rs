@@ -6,6 +6,7 @@
 //! lost already, cannot commit them any more: [`Committer::hold`] says so.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
@@ -37,7 +38,7 @@ const WAITING_RECORDS: usize = 4096;
 const WAITING_BYTES: usize = 16 << 20;
 /// How long half of a full line may take. Until then nothing is polled; a reader that needs longer is too slow.
 const LINE_PATIENCE: Duration = Duration::from_secs(1);
-/// How long a revocation may wait for the reader to finish; well below `max.poll.interval.ms`.
+/// How long a revocation may wait for the reader to finish, or half of `max.poll.interval.ms`.
 const REVOKE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// One record as it came.
@@ -100,7 +101,12 @@ struct Context {
     /// Assigned partitions whose end was reached, with nothing read since. Transactions leave marks in the log that no
     /// reader sees, so offsets alone do not say that all is read.
     at_end: Mutex<BTreeSet<i32>>,
+    /// Revoked since the last poll: what was read of them before is not this member's.
+    revoked: Mutex<BTreeSet<i32>>,
+    /// Records that were read and not handed on.
+    inside: AtomicUsize,
     held: Mutex<Held>,
+    revoke_deadline: Duration,
     complaints: Complaints,
     stop: CancellationToken,
 }
@@ -123,7 +129,8 @@ impl ClientContext for Context {
                 read if read >= 0 => (partition.ls_offset - read).max(0),
                 _ => partition.consumer_lag.max(0),
             })
-            .sum();
+            .sum::<i64>()
+            + self.inside.load(Ordering::Relaxed) as i64;
         self.metrics.consumer_lag.with_label_values(&[self.role]).set(lag);
     }
 
@@ -146,34 +153,41 @@ impl ConsumerContext for Context {
         let partitions = self.partitions(list);
         tracing::info!(role = self.role, ?partitions, lost, "partitions revoked");
         self.set_assigned(|assigned| assigned.retain(|partition| !partitions.contains(partition)));
-        if self.stop.is_cancelled() || partitions.is_empty() {
+        if partitions.is_empty() {
+            return;
+        }
+        self.drop_what_was_read_of(&partitions);
+        if self.stop.is_cancelled() {
+            // The reader drains without being asked, and must not commit these any more.
+            self.give_up(&partitions, None);
             return;
         }
         if lost {
             self.give_up(
                 &partitions,
-                Some("its partitions were lost to another member: this process stood still, or was cut off, for too long"),
+                Some(
+                    "its partitions were lost to another member: this process stood still, or was cut off, for too long; give it \
+                     enough CPU and a steady network, or raise session.timeout.ms",
+                ),
             );
         }
+        let until = Instant::now() + self.revoke_deadline;
         let (done, finished) = sync_channel(1);
         let mut waiting = self.waiting.lock().expect("no holder of this lock panics");
-        // Ahead of the records that wait: those of other partitions need not be finished for it, and those of these
-        // partitions are not handed on any more.
+        // Ahead of the records that wait: those of other partitions need not be finished for it.
         let (batches, mut events): (VecDeque<_>, VecDeque<_>) =
             waiting.drain(..).partition(|event| matches!(event, SourceEvent::Batch { .. }));
         *waiting = batches;
         drop(waiting);
         events.push_back(SourceEvent::Revoked { partitions: partitions.clone(), lost, done });
-        for event in events {
-            if self.events.send(event).is_err() {
-                return;
-            }
-        }
-        let late = finished.recv_timeout(REVOKE_DEADLINE) == Err(RecvTimeoutError::Timeout);
+        let late = !events.into_iter().all(|event| self.hand_on(event, until))
+            || finished.recv_timeout(until.saturating_duration_since(Instant::now())) == Err(RecvTimeoutError::Timeout);
         if late {
-            tracing::warn!(role = self.role, deadline = ?REVOKE_DEADLINE, "revoked partitions were not finished in time; the next owner reads their last records again");
+            tracing::warn!(role = self.role, deadline = ?self.revoke_deadline, "revoked partitions were not finished in time; the next owner reads their last records again");
         }
-        self.give_up(&partitions, late.then_some("revoked partitions were not finished in time"));
+        let broken = "revoked partitions were not finished in time: the model is too slow for what it is given at once; give it more \
+                      cores or a GPU, or lower model.slab_texts";
+        self.give_up(&partitions, late.then_some(broken));
     }
 
     fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
@@ -210,11 +224,46 @@ impl Context {
         self.metrics.partitions_assigned.with_label_values(&[self.role]).set(assigned.len() as i64);
     }
 
+    fn drop_what_was_read_of(&self, partitions: &[i32]) {
+        self.revoked.lock().expect("no holder of this lock panics").extend(partitions);
+        self.at_end.lock().expect("no holder of this lock panics").retain(|partition| !partitions.contains(partition));
+        for event in self.waiting.lock().expect("no holder of this lock panics").iter_mut() {
+            if let SourceEvent::Batch { records, ended } = event {
+                let before = records.len();
+                records.retain(|record| !partitions.contains(&record.partition));
+                ended.retain(|partition| !partitions.contains(partition));
+                self.inside.fetch_sub(before - records.len(), Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Takes out of one round of polling what was read before its partition was revoked.
+    fn keep_what_is_held(&self, records: &mut Vec<Record>, ended: &mut Vec<i32>) {
+        let revoked = std::mem::take(&mut *self.revoked.lock().expect("no holder of this lock panics"));
+        if !revoked.is_empty() {
+            records.retain(|record| !revoked.contains(&record.partition));
+            ended.retain(|partition| !revoked.contains(partition));
+        }
+    }
+
+    /// Ahead of what waits; false where there was no room in time.
+    fn hand_on(&self, mut event: SourceEvent, until: Instant) -> bool {
+        loop {
+            match self.events.try_send(event) {
+                Ok(()) | Err(TrySendError::Disconnected(_)) => return true,
+                Err(TrySendError::Full(_)) if Instant::now() >= until => return false,
+                Err(TrySendError::Full(back)) => event = back,
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// Puts what was read behind what waits; small reads grow into one batch while the channel is full.
     fn wait_in_line(&self, mut records: Vec<Record>, mut ended: Vec<i32>) {
         if records.is_empty() && ended.is_empty() {
             return;
         }
+        self.inside.fetch_add(records.len(), Ordering::Relaxed);
         let mut waiting = self.waiting.lock().expect("no holder of this lock panics");
         if let Some(SourceEvent::Batch { records: before, ended: ended_before }) = waiting.back_mut()
             && !is_full(before)
@@ -296,7 +345,11 @@ impl Source {
             waiting: Mutex::default(),
             assigned: Mutex::default(),
             at_end: Mutex::default(),
+            revoked: Mutex::default(),
+            inside: AtomicUsize::new(0),
             held: Mutex::default(),
+            revoke_deadline: super::milliseconds(config, "max.poll.interval.ms")
+                .map_or(REVOKE_DEADLINE, |most| REVOKE_DEADLINE.min(most / 2)),
             complaints: Complaints::default(),
             stop,
         };
@@ -329,6 +382,7 @@ impl Source {
         if !config.instance.is_empty() {
             client.set("group.instance.id", &config.instance);
         }
+        context.metrics.partitions_paused.with_label_values(&[role]).set(0);
         let consumer: Arc<BaseConsumer<Context>> = Arc::new(client.create_with_context(context)?);
         consumer.subscribe(&[topic])?;
         let polled = consumer.clone();
@@ -344,6 +398,7 @@ impl Source {
         match self.events.recv_timeout(timeout) {
             // What was revoked meanwhile belongs to its next owner.
             Ok(SourceEvent::Batch { mut records, ended }) => {
+                self.consumer.context().inside.fetch_sub(records.len(), Ordering::Relaxed);
                 let assigned = self.consumer.context().assigned.lock().expect("no holder of this lock panics");
                 records.retain(|record| assigned.contains(&record.partition));
                 Some(SourceEvent::Batch { records, ended })
@@ -452,7 +507,10 @@ fn poll(consumer: &BaseConsumer<Context>) {
         // With room, wait for news; without, look often whether there is some.
         let mut wait = if room { Duration::from_millis(100) } else { Duration::from_millis(2) };
         let (mut records, mut bytes, mut ended) = (Vec::new(), 0, Vec::new());
-        while let Some(polled) = consumer.poll(wait) {
+        loop {
+            let polled = consumer.poll(wait);
+            context.keep_what_is_held(&mut records, &mut ended);
+            let Some(polled) = polled else { break };
             wait = Duration::ZERO;
             match polled {
                 Ok(message) => {
@@ -484,8 +542,7 @@ fn poll(consumer: &BaseConsumer<Context>) {
             set_paused(consumer, true);
         }
         context.note_ends(&records, &ended);
-        // A rebalance during the poll has put its event in front: the records read in this round belong behind an
-        // assignment, and a revocation has drained the queue already.
+        // A rebalance during the poll has put its event in front: the records read in this round belong behind an assignment.
         context.wait_in_line(records, ended);
     }
     // What still waits was never handed on and is not committed: it is read again.

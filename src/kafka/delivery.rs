@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaError, RDKafkaErrorCode};
 use rdkafka::producer::Producer;
+use tokio_util::sync::CancellationToken;
 
 use super::Error;
 use super::consumer::{Committer, Offsets};
@@ -28,7 +29,9 @@ const TRANSACTION_PATIENCE: Duration = Duration::from_secs(60);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Adding offsets may not keep to its timeout: the client looks for the group's coordinator again when the connection to
 /// a broker comes or goes, and at no other time (librdkafka issue 5456).
-const CALL_LIMIT: Duration = Duration::from_secs(20);
+const CALL_LIMIT: Duration = Duration::from_secs(15);
+/// The same when the process is to stop: what is not committed then is read again.
+const STOPPING_PATIENCE: Duration = Duration::from_secs(5);
 
 pub struct Delivery {
     publisher: Publisher,
@@ -40,11 +43,12 @@ pub struct Delivery {
     transaction_timeout: Duration,
     /// Told what waits while the brokers do not answer.
     waiting: Box<dyn Fn(&str) + Send>,
+    stop: CancellationToken,
 }
 
 impl Delivery {
     /// With transactions it waits until those of a predecessor with the same id are ended. `waiting` is told what waits, again
-    /// and again, while the brokers do not answer.
+    /// and again, while the brokers do not answer; with `stop` patience is short.
     ///
     /// # Errors
     /// [`Error::Denied`] where the user may not use the transactional id; [`Error::Client`] where properties are not
@@ -56,12 +60,13 @@ impl Delivery {
         metrics: Arc<Metrics>,
         committer: Committer,
         waiting: impl Fn(&str) + Send + 'static,
+        stop: CancellationToken,
     ) -> Result<Self, Error> {
         let transactional_id = config.transactions.then(|| transactional_id(config, role));
         let publisher = Publisher::with_transactions(config, role, max_bytes, metrics, transactional_id.as_deref())?;
         let transaction_timeout = super::producer::transaction_timeout(config);
         let delivery =
-            Self { publisher, committer, transactional_id, opened: Cell::new(None), transaction_timeout, waiting: Box::new(waiting) };
+            Self { publisher, committer, transactional_id, opened: Cell::new(None), transaction_timeout, waiting: Box::new(waiting), stop };
         if delivery.transactional_id.is_some() {
             delivery.transact("starting transactions", |producer| producer.init_transactions(CALL_TIMEOUT))?;
         }
@@ -145,7 +150,8 @@ impl Delivery {
         loop {
             let Err(error) = self.limited(what, call.clone())? else { return Ok(()) };
             let KafkaError::Transaction(told) = &error else { return Err(Error::Aborted(format!("{what}: {error}"))) };
-            if told.is_retriable() && started.elapsed() < TRANSACTION_PATIENCE {
+            let patience = if self.stop.is_cancelled() { STOPPING_PATIENCE } else { TRANSACTION_PATIENCE };
+            if told.is_retriable() && started.elapsed() < patience {
                 tracing::warn!(%error, what, "a transaction waits for the brokers");
                 (self.waiting)(what);
                 std::thread::sleep(Duration::from_millis(100));
@@ -203,13 +209,14 @@ impl Delivery {
             ) => match self.opened.get() {
                 // The coordinator ends such a transaction, and fences its producer as it would for a second process.
                 Some(opened) if opened.elapsed() >= self.transaction_timeout => Error::Aborted(format!(
-                    "the transaction was open for longer than transaction.timeout.ms: the brokers were away, or this process stood still \
-                     ({cause})"
+                    "the transaction was open for longer than transaction.timeout.ms: the brokers were away, or this process stood still; \
+                     where the brokers are well, give it enough CPU or raise transaction.timeout.ms ({cause})"
                 )),
                 _ => Error::Fenced { id: self.transactional_id.clone().unwrap_or_default(), cause },
             },
             (None, RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::IllegalGeneration) => Error::Aborted(format!(
-                "the group has formed anew without this member, which stood still or was cut off, or it was forming just now ({cause})"
+                "the group has formed anew without this member, which stood still or was cut off, or it was forming just now; if this comes \
+                 again, give it enough CPU and a steady network, or raise session.timeout.ms ({cause})"
             )),
             _ => Error::Aborted(cause),
         }
@@ -220,8 +227,9 @@ impl Drop for Delivery {
     fn drop(&mut self) {
         // Otherwise readers of these topics would wait for the transaction's timeout. A fenced producer cannot, and
         // need not: the coordinator has ended its transaction.
+        let timeout = if self.stop.is_cancelled() { STOPPING_PATIENCE } else { CALL_TIMEOUT };
         if self.opened.get().is_some()
-            && let Err(error) = self.publisher.client().abort_transaction(CALL_TIMEOUT)
+            && let Err(error) = self.publisher.client().abort_transaction(timeout)
         {
             tracing::info!(%error, "the open transaction is left to the coordinator");
         }

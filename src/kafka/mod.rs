@@ -50,7 +50,7 @@ pub enum Error {
     Commit(String),
     #[error("{0}; the transaction was aborted, what was in it is read again")]
     Aborted(String),
-    #[error("{id:?} was fenced ({cause}): another process has the same kafka.instance")]
+    #[error("{id:?} was fenced ({cause}): another process has the same kafka.instance; give each a name of its own")]
     Fenced { id: String, cause: String },
     #[error(
         "Kafka topic {topic:?} does not take an output of {bytes} bytes: raise its max.message.bytes \
@@ -152,6 +152,12 @@ impl ClientContext for Quiet {
 }
 
 impl ConsumerContext for Quiet {}
+
+/// A property of the user's that is a number of milliseconds.
+fn milliseconds(config: &KafkaConfig, key: &str) -> Option<Duration> {
+    let set = config.properties.get(key).and_then(|value| crate::config::property_value(value));
+    set.and_then(|value| value.trim().parse().ok()).map(Duration::from_millis)
+}
 
 /// What all clients share: the brokers and the user's own properties.
 fn client_config(config: &KafkaConfig) -> ClientConfig {

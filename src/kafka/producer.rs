@@ -109,8 +109,7 @@ impl ProducerContext for Context {
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(15);
 
 pub(super) fn transaction_timeout(config: &KafkaConfig) -> Duration {
-    let set = config.properties.get("transaction.timeout.ms").and_then(|value| crate::config::property_value(value));
-    set.and_then(|value| value.trim().parse().ok()).map_or(TRANSACTION_TIMEOUT, Duration::from_millis)
+    super::milliseconds(config, "transaction.timeout.ms").unwrap_or(TRANSACTION_TIMEOUT)
 }
 
 pub(super) type Client = ThreadedProducer<Context, NoCustomPartitioner>;

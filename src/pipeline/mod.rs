@@ -149,7 +149,7 @@ fn generations(
     generation: impl Fn(classifier::Parts, CancellationToken) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let mut pause = SHORTEST_PAUSE;
-    loop {
+    while !stop.is_cancelled() {
         let began = Instant::now();
         let error = match generation(parts.clone(), stop.child_token()) {
             Err(Error::Kafka(error)) if error.is_passing() && stop.is_cancelled() => {
@@ -176,12 +176,16 @@ fn generations(
         tracing::warn!(role, %error, ?pause, "begins anew, from what is committed");
         wait(stop, pause);
         pause = (pause * 2).min(LONGEST_PAUSE);
+        if stop.is_cancelled() {
+            return Ok(());
+        }
         match kafka::topics::check(&parts.config.kafka) {
             Ok(partitions) => parts.partitions = partitions,
             Err(error) if error.is_passing() => tracing::warn!(role, %error, "the brokers do not answer"),
             Err(error) => return Err(error.into()),
         }
     }
+    Ok(())
 }
 
 fn wait(stop: &CancellationToken, pause: Duration) {

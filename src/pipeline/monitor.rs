@@ -43,7 +43,7 @@ pub fn run(parts: Parts, stop: CancellationToken) -> Result<(), Error> {
     let source = Source::start(config, ROLE, &config.topics.observations, Start::Earliest, parts.metrics.clone(), stop.clone())?;
     let largest = max_record_bytes(&parts.config);
     let mut monitor = Monitor {
-        delivery: Delivery::start(config, ROLE, largest, parts.metrics.clone(), source.committer(), parts.waiting(ROLE))?,
+        delivery: Delivery::start(config, ROLE, largest, parts.metrics.clone(), source.committer(), parts.waiting(ROLE), stop.clone())?,
         partitions: BTreeMap::new(),
         at_end: None,
         committed: BTreeMap::new(),
@@ -63,7 +63,11 @@ pub fn run(parts: Parts, stop: CancellationToken) -> Result<(), Error> {
                 monitor.note_ends(&records, &ended);
                 monitor.replayed(&ended);
             }
-            Some(SourceEvent::Assigned(partitions)) => monitor.assigned(&partitions)?,
+            Some(SourceEvent::Assigned(partitions)) => {
+                // A restore reads to the end of the alerts, and would wait for a transaction of this monitor's own.
+                monitor.commit()?;
+                monitor.assigned(&partitions)?;
+            }
             Some(SourceEvent::Revoked { partitions, lost, done }) => {
                 if lost {
                     monitor.forget(&partitions);
@@ -109,7 +113,13 @@ impl Monitor {
         let Some(partition) = self.partitions.get_mut(&record.partition) else { return Ok(()) };
         let observation: Observation = match serde_json::from_slice(&record.payload) {
             Ok(observation) => observation,
+            Err(_) if record.offset < partition.live_from() => {
+                partition.skip(record.offset);
+                self.parts.metrics.restored_observations.inc();
+                return Ok(());
+            }
             Err(error) => {
+                partition.skip(record.offset);
                 let detail = format!("not an observation: line {}, column {}", error.line(), error.column());
                 let rejection = Rejection { reason: Reason::InvalidJson, detail };
                 let topics = &self.parts.config.kafka.topics;

@@ -191,6 +191,11 @@ impl PartitionMonitor {
         }
     }
 
+    /// Passes over a record that is no observation.
+    pub fn skip(&mut self, offset: i64) {
+        self.position = offset + 1;
+    }
+
     /// Takes in what a watermark says of the market, but for panes that are closed.
     fn count_market(&mut self, watermark: &WatermarkObservation, offset: i64) {
         for counts in watermark.market.iter().filter(|_| self.watches_market) {

@@ -140,6 +140,12 @@ impl Broker {
         assert!(Command::new("kill").args([signal, pid.trim()]).status().unwrap().success());
     }
 
+    /// What kafka-consumer-groups.sh says of a group.
+    pub fn describe_group(&self, group: &str) -> String {
+        let tool = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
+        self.tool(&[tool, "--bootstrap-server", &self.address(), "--describe", "--group", group])
+    }
+
     /// One of Kafka's own tools.
     pub fn tool(&self, arguments: &[&str]) -> String {
         let output = Command::new(root().join("tests/kafka/broker")).arg("tool").args(arguments).output().unwrap();

@@ -90,6 +90,17 @@ impl Newsroom {
         wait_for("some items to be scored", 60, || (Self::scored_by(process) >= before + some).then_some(()));
     }
 
+    /// Publishes while the process stands still, and waits until it is in the middle of that, however quick it is. Gives how many
+    /// items it had scored before.
+    pub fn publish_at_once(&mut self, process: &Process, count: usize) -> u64 {
+        let before = Self::scored_by(process);
+        process.signal("-STOP");
+        self.publish(count);
+        process.signal("-CONT");
+        self.wait_until_under_way(process, before, 50);
+        before
+    }
+
     fn scored(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         for record in read_topic(&self.brokers, "news.scored") {

@@ -174,8 +174,8 @@ pub fn records(log: &[(i32, Observation)]) -> Vec<(Option<i32>, Option<String>, 
     log.iter().map(record).collect()
 }
 
-/// What a reader of the two topics must see: panes of each partition in order; transitions, which are spread over
-/// partitions by their alert, in an order of their own.
+/// What a reader of the two topics must see, keys and payloads: panes of each partition in order; transitions, which are
+/// spread over partitions by their alert, in order for each alert.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Published {
     pub windows: BTreeMap<i32, Vec<String>>,
@@ -183,9 +183,12 @@ pub struct Published {
 }
 
 impl Published {
-    fn new(windows: BTreeMap<i32, Vec<String>>, mut alerts: Vec<String>) -> Self {
-        alerts.sort();
-        Self { windows, alerts }
+    /// Each record as its key and its payload.
+    fn new(windows: BTreeMap<i32, Vec<(String, String)>>, mut alerts: Vec<(String, String)>) -> Self {
+        // Stable: what has one key stays in order.
+        alerts.sort_by(|(one, _), (two, _)| one.cmp(two));
+        let text = |records: Vec<(String, String)>| records.into_iter().map(|(key, payload)| format!("{key}\t{payload}")).collect();
+        Self { windows: windows.into_iter().map(|(partition, records)| (partition, text(records))).collect(), alerts: text(alerts) }
     }
 
     pub fn windows_count(&self) -> usize {
@@ -217,14 +220,16 @@ pub fn offline(log: &[(i32, Observation)]) -> Published {
 
 pub fn offline_by(config: &str, log: &[(i32, Observation)]) -> Published {
     let config = Arc::new(Config::from_toml(config, &[], None).unwrap());
-    let (mut windows, mut alerts) = (BTreeMap::<i32, Vec<String>>::new(), Vec::new());
+    let (mut windows, mut alerts) = (BTreeMap::<i32, Vec<_>>::new(), Vec::new());
     let mut monitor = OfflineMonitor::new(&config, &Arc::new(Watchlist::empty()), PARTITIONS as usize);
     for (partition, observation) in log {
         let (_, outputs) = monitor.observe(*partition as usize, observation);
         for output in outputs {
             match output {
-                Output::Pane(pane) => windows.entry(*partition).or_default().push(serde_json::to_string(&pane).unwrap()),
-                Output::Alert(alert) => alerts.push(serde_json::to_string(&alert).unwrap()),
+                Output::Pane(pane) => {
+                    windows.entry(*partition).or_default().push((pane.subject.0.clone(), serde_json::to_string(&pane).unwrap()));
+                }
+                Output::Alert(alert) => alerts.push((alert.id.clone(), serde_json::to_string(&alert).unwrap())),
                 Output::View(_) => {}
             }
         }
@@ -238,8 +243,8 @@ pub fn published(site: &Site, name: &str) -> Published {
 }
 
 pub fn published_on(brokers: &str, name: &str) -> Published {
-    let text = |record: &Read1| String::from_utf8(record.payload.clone()).unwrap();
-    let mut windows = BTreeMap::<i32, Vec<String>>::new();
+    let text = |record: &Read1| (record.key.clone().unwrap_or_default(), String::from_utf8(record.payload.clone()).unwrap());
+    let mut windows = BTreeMap::<i32, Vec<_>>::new();
     for record in read_topic(brokers, &format!("{name}.windows")) {
         windows.entry(record.partition).or_default().push(text(&record));
     }
