@@ -179,7 +179,7 @@ impl Metrics {
             )),
             records_in_flight: make.whole_gauge("records_in_flight", "Records handed to the model and not yet published"),
             records: make.counters("records_total", "Records finished", &["role"]),
-            consumer_lag: make.whole_gauges("consumer_lag_records", "Records between the read position and the log end offset", &["role"]),
+            consumer_lag: make.whole_gauges("consumer_lag_records", "Records between what the role was handed and the log end offset", &["role"]),
             partitions_assigned: make.whole_gauges("partitions_assigned", "Partitions this process reads", &["role"]),
             partitions_paused: make.whole_gauges("partitions_paused", "Partitions paused because the next stage is full", &["role"]),
             rebalances: make.counters("rebalances_total", "Rebalances of the consumer group seen", &["role", "event"]),

@@ -101,7 +101,8 @@ impl Judgement {
                     _ => String::new(),
                 };
                 let fact = match usual.rise {
-                    Some(rise) if surge.rise < surge.window => format!(
+                    // What is over does not rise.
+                    Some(rise) if surge.rise < surge.window && transition != Transition::Resolved => format!(
                         "negative items about {name} have been rising since {} UTC: {} where {} were expected",
                         rise.since.clock_seen_from(end),
                         rise.negative,
@@ -260,6 +261,8 @@ mod tests {
         let later = EventTime(60_000_000 + 86_400_000);
         let why = judgement.why(&rule("surge-group"), &counts(3, 9), "Regional banks", later, Transition::Firing);
         assert!(why.contains("rising since 1 January 10:00 UTC"), "{why}");
+        let why = judgement.why(&rule("surge-group"), &counts(0, 9), "Regional banks", later, Transition::Resolved);
+        assert!(why.starts_with("No longer unusual: 0 of 9 items about Regional banks in the 10 minutes"), "{why}");
         // It no longer rises, but it is not over either.
         let past = Usual { rise: Some(Rise { is_rising: false, ..rise }), ..usual };
         let judgement = judge(&rule("surge-group"), &counts(1, 9), Some(past), None, || 9);
