@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bellwether::config::Config;
 use bellwether::decode::decode;
+use bellwether::detect::series::{Direction, Series};
 use bellwether::enrich::Watchlist;
 use bellwether::news::{EventTime, ItemObservation, Observation, SCHEMA_VERSION, Score, Sentiment, Subject, WatermarkObservation};
 use bellwether::novelty::{NegativeItem, Novelty, Sketch};
@@ -124,5 +125,23 @@ fn novelty(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, intake, novelty, monitor);
+/// Counts and values of a series, a row a minute; what only warms up is in it.
+fn series(criterion: &mut Criterion) {
+    const ROWS: usize = 100_000;
+    let mut group = criterion.benchmark_group("series, rows");
+    group.throughput(Throughput::Elements(ROWS as u64)).sample_size(10);
+    for (name, scale) in [("counts", 1.0), ("values", 0.37)] {
+        let value =
+            |row: usize| scale * (20.0 + 15.0 * (row as f64 * std::f64::consts::TAU / 1440.0).sin() + (row * 7919 % 11) as f64).round();
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let mut series = Series::new(Direction::Both, 1.0);
+                (0..ROWS).filter(|&row| series.push(EventTime(row as i64 * 60_000), value(row)).alert).count()
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, intake, novelty, monitor, series);
 criterion_main!(benches);

@@ -157,10 +157,10 @@ impl Metrics {
             subject_score: make.gauges("subject_score", "Mean score in the rolling window, -1 to 1", &["subject"]),
             subject_negative_ratio: make.gauges("subject_negative_ratio", "Share of negative items in the rolling window", &["subject"]),
             subject_items: make.gauges("subject_items", "Items in the rolling window", &["subject"]),
-            subject_index: make.gauges("subject_index", "Sentiment index, -1 to 1: of market, topics and groups", &["subject"]),
+            subject_index: make.gauges("subject_index", "Sentiment index, -1 to 1", &["subject"]),
             subject_buzz: make.gauges(
                 "subject_buzz_ratio",
-                "Items in the rolling window against what is usual at that hour: of market, topics and groups",
+                "Items in the rolling window against what is usual at that hour",
                 &["subject"],
             ),
             watermark_lag: make.gauge("watermark_lag_seconds", "Seconds the slowest partition's watermark is behind the clock"),

@@ -214,6 +214,19 @@ fn the_report_stands_alone_and_quotes_news_as_text_only() {
     assert!(page.contains("Harbour Bank &lt;b&gt;") && !page.contains("Harbour Bank <b>"));
     assert!(page.contains("<svg class='overview'") && page.contains("<svg class='chart'") && page.contains("<svg class='close-up'"));
     assert!(page.contains("id='alert-1'") && page.contains("href='#alert-1'"));
+    let section = |id: &str| page.split(&format!("id='{id}'")).nth(1).and_then(|rest| rest.split("</section>").next()).unwrap_or_default();
+    for rule in bench.json("out/summary.json")["run"]["rules"].as_object().unwrap().keys() {
+        assert!(section("rules").contains(rule.as_str()), "{rule} is not in the table of rules");
+    }
+    let alert = page.split("id='alert-1'").nth(1).and_then(|rest| rest.split("</article>").next()).unwrap();
+    let told: Value =
+        serde_json::from_str(std::fs::read_to_string(bench.path("out/alerts.jsonl")).unwrap().lines().next().unwrap()).unwrap();
+    let evidence = told["evidence"].as_array().unwrap();
+    assert!(!evidence.is_empty());
+    for item in evidence {
+        let title = item["title"].as_str().unwrap().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
+        assert!(alert.contains(&title), "{title} is not among the evidence of\n{alert}");
+    }
     // Well-formed: every element that is opened is closed.
     for element in ["section", "svg", "table", "article", "details", "ol", "dl", "g", "a"] {
         let opened = page.matches(&format!("<{element} ")).count() + page.matches(&format!("<{element}>")).count();

@@ -40,6 +40,29 @@ fn help_and_version_exit_0_and_wrong_usage_64() {
 }
 
 #[test]
+fn a_series_is_scored_row_by_row_from_a_file_or_standard_input() {
+    let rows: String =
+        (0..200).map(|row| format!("{},{}\n", 1_700_000_000 + row * 60, if row == 190 { 400 } else { 20 + row % 7 })).collect();
+    let (folder, _) = config("");
+    let file = folder.path().join("series.csv");
+    std::fs::write(&file, format!("timestamp,value\n{rows}")).unwrap();
+    let from_file = bellwether(&["detect", "--series", file.to_str().unwrap()]).output().unwrap();
+    let mut piped = bellwether(&["detect", "--series", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    piped.stdin.take().unwrap().write_all(format!("timestamp,value\n{rows}").as_bytes()).unwrap();
+    let piped = piped.wait_with_output().unwrap();
+    assert!(from_file.status.success() && piped.status.success(), "{}", text(&from_file));
+    assert_eq!(from_file.stdout, piped.stdout);
+    let scored = String::from_utf8(from_file.stdout).unwrap();
+    let lines: Vec<&str> = scored.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (201, "timestamp,value,score,alert"));
+    let alerts: Vec<usize> = (1..=200).filter(|&row| lines[row].ends_with(",1")).collect();
+    assert_eq!(alerts.first(), Some(&191), "{scored}");
+    std::fs::write(&file, "timestamp,value\nyesterday,1\n").unwrap();
+    let wrong = bellwether(&["detect", "--series", file.to_str().unwrap()]).output().unwrap();
+    assert!(wrong.status.code() == Some(64) && text(&wrong).contains("line 2"), "{}", text(&wrong));
+}
+
+#[test]
 fn completions_are_printed_for_a_shell() {
     let output = bellwether(&["completions", "bash"]).output().unwrap();
     assert!(output.status.success() && text(&output).contains("check-config"));

@@ -1,4 +1,5 @@
-//! docs/delivery.md says what docs/delivery.json says, and names tests that there are.
+//! docs/delivery.md says what docs/delivery.json says, and names tests that there are; what docs/detection.json has is as
+//! good as the detector is meant to be.
 
 #[path = "../benches/delivery/figures.rs"]
 #[allow(dead_code)] // The benchmark uses the rest.
@@ -27,6 +28,19 @@ fn the_document_holds_the_figures_that_were_measured() {
 }
 
 #[test]
+fn every_part_is_measured_and_keeps_its_promise() {
+    let report: serde_json::Value = serde_json::from_str(&read("docs/delivery.json")).expect("JSON");
+    for (part, measured) in report.as_object().unwrap() {
+        assert!(!measured.is_null(), "{part} is not measured: make bench-delivery ARGS={}", part.replace('_', "-"));
+    }
+    // A week of a thousand subjects and a day of observations within ten seconds.
+    let restore = &report["restore"]["figures"];
+    assert!(restore["panes"].as_u64() >= Some(500_000) && restore["observations"].as_u64() >= Some(500_000), "{restore}");
+    assert!(restore["ready_seconds"]["median"].as_f64().unwrap() <= 10.0, "{restore}");
+    assert!(report["kills"]["figures"]["kills"].as_u64() >= Some(50));
+}
+
+#[test]
 fn the_document_names_tests_that_there_are() {
     let mut sources: Vec<PathBuf> = std::fs::read_dir(root().join("tests")).unwrap().map(|entry| entry.unwrap().path()).collect();
     sources.push(root().join("src/pipeline/partition.rs"));
@@ -38,4 +52,29 @@ fn the_document_names_tests_that_there_are() {
     assert!(named.len() > 15, "{named:?}");
     let missing: Vec<&&str> = named.iter().filter(|name| !code.contains(&format!("fn {name}()"))).collect();
     assert!(missing.is_empty(), "docs/delivery.md names tests that are not there: {missing:?}");
+}
+
+#[test]
+fn budgets_hold_and_no_other_test_finds_more_surges() {
+    let report: serde_json::Value = serde_json::from_str(&read("docs/detection.json")).expect("JSON");
+    let document = read("docs/detection.md");
+    let kinds = report["kinds"].as_array().expect("kinds of streams");
+    assert_eq!(kinds.len(), 7);
+    for kind in kinds {
+        let name = kind["kind"].as_str().unwrap();
+        assert!(kind["subject_windows"].as_u64().unwrap() >= 100_000, "{name}");
+        let of_one = kind["budgets"].as_array().unwrap().iter().find(|of| of["budget"] == 1.0).expect("a budget of 1");
+        let observed = of_one["observed"].as_f64().unwrap();
+        assert!((0.5..=2.0).contains(&observed), "{name}: {observed} false alarms a subject and month, where 1 is the budget");
+        let tests = kind["tests"].as_array().unwrap();
+        let found = |test: &serde_json::Value| test["found"].as_f64().unwrap();
+        let ours = tests.iter().find(|test| test["test"] == "Bellwether").map(found).unwrap();
+        let best = tests.iter().filter(|test| test["test"] != "Bellwether").map(found).fold(0.0, f64::max);
+        assert!(ours >= best, "{name}: {ours} found, another test {best}");
+        // The tables are of the same run.
+        let row = document.lines().find(|line| line.starts_with(&format!("| {name} | {observed:.2} |")));
+        assert!(row.is_some(), "{name}: docs/detection.md says something else than {observed:.2}: make bench-detection");
+        let cell = format!("{:.0}%", 100.0 * ours);
+        assert!(document.lines().any(|line| line.starts_with(&format!("| {name} |")) && line.contains(&cell)), "{name}: {cell}");
+    }
 }

@@ -146,9 +146,17 @@ impl RunSummary {
         let watched = outcome.watched();
         let rules = config.rules.iter().map(|(name, rule)| {
             let own: Vec<&Episode> = episodes.iter().filter(|episode| episode.rule == *name).collect();
-            let subjects_watched = watched.iter().filter(|subject| rule.covers(subject)).count();
+            let covered: Vec<&Subject> = watched.iter().copied().filter(|subject| rule.covers(subject)).collect();
+            let subjects_watched = covered.len();
             let months = super::SubjectMonths::of(subjects_watched, span_ms);
-            let budget = rule.false_alarms_per_month.map(|budget| budget.warning);
+            let own_rules = rule.overridden();
+            let budget_of = |subject: &Subject| own_rules.get(subject).unwrap_or(rule).false_alarms_per_month.map(|budget| budget.warning);
+            // For each subject its own; of the rule as it stands where there are none.
+            let budgets: Option<Vec<f64>> = covered.iter().map(|subject| budget_of(subject)).collect();
+            let budget = rule.false_alarms_per_month.map(|budget| match budgets.unwrap_or_default() {
+                none if none.is_empty() => budget.warning,
+                all => all.iter().sum::<f64>() / all.len() as f64,
+            });
             let counts = Tally::of(own.iter().copied());
             let summary = RuleSummary {
                 fired: counts.fired,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::interval::{self, Interval};
 use super::life::Transition;
-use super::surge::{Prior, Surge, Usual};
+use super::surge::{Prior, Rise, Surge, Usual};
 use crate::config::{Condition, RuleConfig};
 use crate::news::EventTime;
 use crate::window::WindowCounts;
@@ -41,19 +41,24 @@ pub struct Judgement {
     pub holds: bool,
     /// Of a surge: what was usual, how this compares.
     pub surge: Option<(Usual, Surge)>,
+    /// The rise, where it goes on, has `min_count` negative items and says more than the window.
+    pub rise: Option<Rise>,
+    /// How often chance would do this, by what speaks; where nothing has `min_count` items, by all.
+    pub false_alarms_per_month: Option<f64>,
     /// The rest of the market, for a relative rule.
     pub rest: Option<WindowCounts>,
 }
 
 /// Judges one window that is not empty. A share, a level or a difference fires when its interval lies beyond the threshold,
 /// so that a few items are not enough, and stays open while the value itself is at or beyond `resolve`: a thin window is
-/// no reason to calm down. `sources` is asked only where everything else speaks for an alert.
+/// no reason to calm down. `sources` is asked only where everything else speaks for an alert: how many there are in the
+/// window, or since a rise began.
 pub fn judge(
     rule: &RuleConfig,
     counts: &WindowCounts,
     usual: Option<Usual>,
     rest: Option<WindowCounts>,
-    sources: impl FnOnce() -> usize,
+    sources: impl FnOnce(Option<EventTime>) -> usize,
 ) -> Judgement {
     let surge = usual.map(|usual| (usual, usual.judge(counts.novel_negative, rule.window.ms(), rule.hop.ms())));
     let z = || interval::quantile(rule.confidence);
@@ -64,10 +69,14 @@ pub fn judge(
         Condition::Level => Some(interval::mean(counts, z())),
         Condition::Relative => rest.filter(|rest| rest.count > 0).map(|rest| interval::difference(share(counts), share(&rest))),
     };
+    let window = |surge: &Surge| if counts.novel_negative >= rule.min_count { surge.window } else { f64::INFINITY };
+    let rise = surge.and_then(|(usual, surge)| {
+        usual.rise.filter(|rise| rise.is_rising && rise.negative >= rule.min_count && surge.rise < window(&surge))
+    });
     let (value, speaking) = match rule.condition {
         Condition::Surge => {
-            let value = surge.map(|(_, surge)| surge.false_alarms_per_month());
-            (value, surge.map(|(usual, surge)| speaking(rule, counts.novel_negative, &usual, &surge)))
+            let speaking = |(_, surge): (Usual, Surge)| if rise.is_some() { surge.rise } else { window(&surge) };
+            (surge.map(|(_, surge)| surge.false_alarms_per_month()), surge.map(speaking))
         }
         condition => {
             let sure = interval.map(|interval| if condition == Condition::Level { interval.upper } else { interval.lower });
@@ -76,16 +85,11 @@ pub fn judge(
     };
     let limits = rule.thresholds();
     let reached = |value: Option<f64>, limit: f64| value.is_some_and(|value| rule.condition.reached(value, limit));
-    let speaks = reached(speaking, limits.warning) && (rule.min_sources <= 1 || sources() >= rule.min_sources);
+    let speaks = reached(speaking, limits.warning) && (rule.min_sources <= 1 || sources(rise.map(|rise| rise.since)) >= rule.min_sources);
     let severity = speaks.then(|| if reached(speaking, limits.critical) { Severity::Critical } else { Severity::Warning });
-    Judgement { value, interval, severity, holds: severity.is_some() || reached(value, limits.resolve), surge, rest }
-}
-
-/// False alarms per month by the tests that have `min_count` negative items to go by. A rise speaks only while it goes on.
-fn speaking(rule: &RuleConfig, negative: u64, usual: &Usual, surge: &Surge) -> f64 {
-    let rising = usual.rise.is_some_and(|rise| rise.negative >= rule.min_count && rise.is_rising);
-    let window = if negative >= rule.min_count { surge.window } else { f64::INFINITY };
-    if rising { window.min(surge.rise) } else { window }
+    let holds = severity.is_some() || reached(value, limits.resolve);
+    let false_alarms_per_month = surge.and_then(|_| speaking.filter(|speaking| speaking.is_finite()).or(value));
+    Judgement { value, interval, severity, holds, surge, rise, false_alarms_per_month, rest }
 }
 
 impl Judgement {
@@ -95,14 +99,14 @@ impl Judgement {
         let clock = end.clock();
         let items = format!("{} of {} items about {name} in the {window} to {clock} UTC were negative", counts.negative, counts.count);
         let fact = match (rule.condition, self.surge, self.value) {
-            (Condition::Surge, Some((usual, surge)), _) => {
+            (Condition::Surge, Some((usual, _)), _) => {
                 let novel = match counts.novel_negative {
                     novel if novel < counts.negative => format!(", {novel} of them new"),
                     _ => String::new(),
                 };
-                let fact = match usual.rise {
+                let fact = match self.rise {
                     // What is over does not rise.
-                    Some(rise) if surge.rise < surge.window && transition != Transition::Resolved => format!(
+                    Some(rise) if transition != Transition::Resolved => format!(
                         "negative items about {name} have been rising since {} UTC: {} where {} were expected",
                         rise.since.clock_seen_from(end),
                         rise.negative,
@@ -112,9 +116,9 @@ impl Judgement {
                 };
                 let young = match usual.prior {
                     Prior::Own => "",
-                    Prior::Pooled => ", going by its kind, for it is new here",
+                    Prior::Pooled => ", with little past of its own to go by",
                 };
-                format!("{fact}{young} (by chance {})", how_often(surge.false_alarms_per_month()))
+                format!("{fact}{young} (by chance {})", how_often(self.false_alarms_per_month.unwrap_or(f64::INFINITY)))
             }
             (Condition::Relative, _, Some(_)) => {
                 let rest = self.rest.unwrap_or_default();
@@ -166,7 +170,7 @@ mod tests {
     use crate::config::Config;
     use crate::news::Score;
 
-    use crate::detect::surge::{Rise, Tail};
+    use crate::detect::surge::Tail;
 
     fn usual(expected: f64, rise: Option<Rise>) -> Usual {
         Usual { expected, shape: 4.0, prior: Prior::Own, history_ms: 1, tail: Tail::EXACT, rise }
@@ -184,15 +188,15 @@ mod tests {
 
     #[test]
     fn too_few_items_are_not_judged() {
-        assert_eq!(judge(&rule("share-topic"), &counts(19, 0), None, None, || 9).severity, None);
-        assert_eq!(judge(&rule("share-topic"), &counts(20, 0), None, None, || 9).severity, Some(Severity::Critical));
+        assert_eq!(judge(&rule("share-topic"), &counts(19, 0), None, None, |_| 9).severity, None);
+        assert_eq!(judge(&rule("share-topic"), &counts(20, 0), None, None, |_| 9).severity, Some(Severity::Critical));
     }
 
     #[test]
     fn one_source_alone_is_not_enough_where_two_are_asked_for() {
         let rule = RuleConfig { min_sources: 2, ..rule("share-topic") };
-        assert_eq!(judge(&rule, &counts(20, 0), None, None, || 1).severity, None);
-        assert_eq!(judge(&rule, &counts(20, 0), None, None, || 2).severity, Some(Severity::Critical));
+        assert_eq!(judge(&rule, &counts(20, 0), None, None, |_| 1).severity, None);
+        assert_eq!(judge(&rule, &counts(20, 0), None, None, |_| 2).severity, Some(Severity::Critical));
     }
 
     #[test]
@@ -201,7 +205,7 @@ mod tests {
         let rule = Config::from_toml(text, &[], None).unwrap().rules["r"].clone();
         let market = counts(220, 880);
         let judged = |negative: u64, neutral: u64| {
-            judge(&rule, &counts(negative, neutral), None, Some(market.without(&counts(negative, neutral))), || 9)
+            judge(&rule, &counts(negative, neutral), None, Some(market.without(&counts(negative, neutral))), |_| 9)
         };
         let judgement = judged(20, 20);
         assert_eq!(judgement.severity, Some(Severity::Warning));
@@ -211,7 +215,7 @@ mod tests {
         assert!(judged(3, 3).holds, "but an open alert stays open");
         assert_eq!(judged(38, 2).severity, Some(Severity::Critical));
         assert_eq!(
-            judge(&rule, &counts(5, 0), None, Some(counts(5, 0).without(&counts(5, 0))), || 9).value,
+            judge(&rule, &counts(5, 0), None, Some(counts(5, 0).without(&counts(5, 0))), |_| 9).value,
             None,
             "nothing to compare with"
         );
@@ -221,14 +225,14 @@ mod tests {
 
     #[test]
     fn level_judges_the_mean_score() {
-        let judgement = judge(&rule("level-market"), &counts(30, 20), None, None, || 9);
+        let judgement = judge(&rule("level-market"), &counts(30, 20), None, None, |_| 9);
         assert_eq!((judgement.value, judgement.severity), (Some(-0.48), Some(Severity::Warning)));
     }
 
     #[test]
     fn the_reason_is_a_sentence_with_the_figures() {
         let usual = usual(1.7, None);
-        let judgement = judge(&rule("surge-group"), &counts(31, 9), Some(usual), None, || 9);
+        let judgement = judge(&rule("surge-group"), &counts(31, 9), Some(usual), None, |_| 9);
         let why = judgement.why(&rule("surge-group"), &counts(31, 9), "Regional banks", EventTime(60_000_000), Transition::Firing);
         assert_eq!(
             why,
@@ -249,12 +253,12 @@ mod tests {
             tail: Tail::EXACT,
         };
         let usual = Usual { prior: Prior::Pooled, ..usual(1.7, Some(rise)) };
-        let judgement = judge(&rule("surge-group"), &counts(3, 9), Some(usual), None, || 9);
+        let judgement = judge(&rule("surge-group"), &counts(3, 9), Some(usual), None, |_| 9);
         assert_eq!(judgement.severity, Some(Severity::Critical));
         let why = judgement.why(&rule("surge-group"), &counts(3, 9), "Regional banks", EventTime(60_000_000), Transition::Firing);
         assert!(
             why.starts_with(
-                "Negative items about Regional banks have been rising since 10:00 UTC: 40 where 12.2 were expected, going by its kind"
+                "Negative items about Regional banks have been rising since 10:00 UTC: 40 where 12.2 were expected, with little past of its own"
             ),
             "{why}"
         );
@@ -265,11 +269,18 @@ mod tests {
         assert!(why.starts_with("No longer unusual: 0 of 9 items about Regional banks in the 10 minutes"), "{why}");
         // It no longer rises, but it is not over either.
         let past = Usual { rise: Some(Rise { is_rising: false, ..rise }), ..usual };
-        let judgement = judge(&rule("surge-group"), &counts(1, 9), Some(past), None, || 9);
+        let judgement = judge(&rule("surge-group"), &counts(1, 9), Some(past), None, |_| 9);
         assert_eq!((judgement.severity, judgement.holds), (None, true));
+        // Nor does it speak for a window that fires by itself: what it says is of the window.
+        let past = Usual { rise: Some(Rise { is_rising: false, cusum: 60.0, ..rise }), ..usual };
+        let by_window = judge(&rule("surge-group"), &counts(14, 9), Some(past), None, |_| 9);
+        let (surge, told) = (by_window.surge.unwrap().1, by_window.false_alarms_per_month.unwrap());
+        assert!(by_window.severity.is_some() && by_window.rise.is_none() && surge.rise < surge.window && told == surge.window);
+        let why = by_window.why(&rule("surge-group"), &counts(14, 9), "Regional banks", EventTime(60_000_000), Transition::Firing);
+        assert!(why.starts_with("14 of 23 items about Regional banks"), "{why}");
         // Few items make no rise, however improbable.
         let usual = Usual { rise: Some(Rise { negative: 2, ..rise }), ..usual };
-        assert_eq!(judge(&rule("surge-group"), &counts(3, 9), Some(usual), None, || 9).severity, None);
+        assert_eq!(judge(&rule("surge-group"), &counts(3, 9), Some(usual), None, |_| 9).severity, None);
     }
 
     #[test]

@@ -201,6 +201,7 @@ impl Life {
 
     /// As [`Life::step`], but only remembers since when a condition holds: its transitions are published already.
     pub fn recall(&mut self, at: EventTime, judgement: &Judgement) {
+        self.silent_since = None;
         match self.state {
             State::Open { last_held } if judgement.holds => self.state = State::Open { last_held: last_held.max(at.0) },
             State::Quiet { quiet_until } if judgement.severity.is_some() && quiet_until.is_none_or(|until| until <= at.0) => {

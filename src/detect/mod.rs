@@ -2,7 +2,7 @@
 //!
 //! [`mod@judge`] says how bad a window is, [`life`] turns a series of judgements into firing, escalated and resolved,
 //! [`baseline`] knows what is usual, [`surge`] how often chance would bring more, [`interval`] how sure a share or a mean
-//! is, [`evidence`] which headlines stand behind it.
+//! is, [`evidence`] which headlines stand behind it, [`sources`] who told them.
 
 pub mod baseline;
 pub mod evidence;
@@ -10,6 +10,7 @@ pub mod interval;
 pub mod judge;
 pub mod life;
 pub mod series;
+pub mod sources;
 pub mod surge;
 pub mod tally;
 
@@ -27,6 +28,7 @@ use baseline::Baseline;
 use evidence::{Evidence, EvidenceItem};
 use judge::{Judgement, judge};
 use life::{Life, Transition, Waits};
+use sources::Sources;
 use surge::Prior;
 use tally::{RuleTally, Tallies};
 
@@ -59,7 +61,8 @@ pub struct AlertRecord {
     /// What a relative rule compares with.
     pub rest_of_market: Option<RestOfMarket>,
     pub threshold: Threshold,
-    /// Three quarters or more of the novel negative items are of one named source, which may be an error or worse.
+    /// Three quarters or more of the novel negative items, in the window or since the rise began, are of one named source,
+    /// which may be an error or worse.
     pub single_source: bool,
     pub why: String,
     pub evidence: Vec<EvidenceItem>,
@@ -168,6 +171,8 @@ pub struct Detector {
     /// All items in a window of `window.size`, for the buzz.
     volume: Baseline,
     evidence: Evidence,
+    /// For rises, which are longer than a window.
+    sources: Sources,
     lives: Lives,
     /// Market-wide alerts: judged on every partition, published by the one that has the market's items.
     market_lives: BTreeMap<String, Life>,
@@ -188,14 +193,17 @@ impl Detector {
     pub fn new(config: Arc<Config>, watchlist: Arc<Watchlist>) -> Self {
         let config_version = config.version();
         let surges = config.rules.values().filter(|rule| rule.condition == Condition::Surge).map(|rule| rule.window.ms());
-        let baselines = surges.map(|window_ms| (window_ms, Baseline::new(config.reach(window_ms), config.detect.dispersion))).collect();
+        let baselines: BTreeMap<i64, Baseline> =
+            surges.map(|window_ms| (window_ms, Baseline::new(config.reach(window_ms), config.detect.dispersion))).collect();
         let volume = Baseline::new(config.reach(config.window.size.ms()), config.detect.dispersion);
         let evidence = Evidence::new(config.window.pane.ms(), config.window.evidence);
+        let bucket_ms = baselines.keys().next().copied().unwrap_or(config.window.size.ms());
+        let sources = Sources::new(bucket_ms, config.detect.rise.ms() + config.longest_window_ms());
         let with_overrides = config.rules.iter().filter(|(_, rule)| !rule.overrides.is_empty());
         let overridden = with_overrides.map(|(name, rule)| (name.clone(), rule.overridden())).collect();
         let (lives, market_lives) = (BTreeMap::new(), BTreeMap::new());
         let tallies = Tallies::default();
-        Self { config, watchlist, config_version, baselines, volume, evidence, lives, market_lives, overridden, tallies }
+        Self { config, watchlist, config_version, baselines, volume, evidence, sources, lives, market_lives, overridden, tallies }
     }
 
     /// Start of what the baseline has seen; part of a checkpoint, because the panes alone do not tell how long it was quiet before them.
@@ -229,6 +237,9 @@ impl Detector {
             records.iter().for_each(|record| baseline.push(&record.subject, record.pane_start, record.novel_negative));
         }
         records.iter().for_each(|record| self.volume.push(&record.subject, record.pane_start, record.count));
+        if !self.baselines.is_empty() {
+            records.iter().for_each(|record| self.sources.learn(record));
+        }
     }
 
     /// Items in the window of `window.size` that ends at `end`, as a multiple of what is usual for the subject at that hour
@@ -263,6 +274,7 @@ impl Detector {
         });
         self.baselines.values_mut().chain([&mut self.volume]).for_each(|baseline| baseline.forget_before(end));
         self.evidence.forget_before(end.plus(-config.longest_window_ms()));
+        self.sources.forget_before(end);
         self.lives.values_mut().for_each(|lives| lives.retain(|_, life| !life.is_spent(end)));
         self.market_lives.retain(|_, life| !life.is_spent(end));
         records
@@ -331,7 +343,7 @@ impl Detector {
                 self.market_lives.entry(name.clone()).or_default().no_data(end);
                 continue;
             }
-            let judgement = judge(&rule, &counts, None, None, || usize::MAX);
+            let judgement = judge(&rule, &counts, None, None, |_| usize::MAX);
             let life = self.market_lives.entry(name.clone()).or_default();
             let transition = life.step(end, &judgement, &rule, false);
             self.tallies.note(name, &rule, &judgement, Some(life), transition);
@@ -370,7 +382,10 @@ impl Detector {
                 let baseline = self.baselines.get_mut(&size).filter(|_| rule.condition == Condition::Surge);
                 let usual = baseline.and_then(|baseline| baseline.usual(subject, start));
                 let rest = market.map(|market| market.without(counts));
-                let sources = || history.novel_sources(subject, start, end).len();
+                let sources = |rise_since: Option<EventTime>| match rise_since {
+                    Some(since) => self.sources.since(subject, since).len(),
+                    None => history.novel_sources(subject, start, end).len(),
+                };
                 let judgement = judge(rule, counts, usual, rest, sources);
                 act(self, rule, name, subject, counts, judgement);
             }
@@ -394,6 +409,7 @@ impl Detector {
         let subject_name = self.watchlist.name_of(subject);
         let phrase = if subject.kind() == SubjectKind::Market { "the market" } else { &subject_name };
         let novel_sources = seen.history.novel_sources(subject, start, end);
+        let rise = judgement.rise.filter(|_| transition != Transition::Resolved);
         // The counts of a market-wide rule know no novelty; the partition that publishes it does.
         let novel_negative = if rule.inhibits { seen.history.novel_negative(subject, start, end) } else { counts.novel_negative };
         let window = AlertWindow {
@@ -435,18 +451,14 @@ impl Detector {
             why: judgement.why(rule, counts, phrase, end, transition),
             evidence: self.evidence.top(subject, start, end, seen.novelty),
             window,
-            baseline: judgement.surge.map(|(usual, surge)| AlertBaseline {
+            baseline: judgement.surge.map(|(usual, _)| AlertBaseline {
                 expected_negative: rounded(usual.expected),
                 history_hours: rounded(usual.history_ms as f64 / 3_600_000.0),
                 prior: usual.prior,
-                rise: usual.rise.filter(|_| surge.rise < surge.window).map(|rise| AlertRise {
-                    since: rise.since,
-                    negative: rise.negative,
-                    expected_negative: rounded(rise.expected),
-                }),
+                rise: rise.map(|rise| AlertRise { since: rise.since, negative: rise.negative, expected_negative: rounded(rise.expected) }),
             }),
             p_value: judgement.surge.map(|(_, surge)| surge.p_value),
-            false_alarms_per_month: judgement.surge.map(|(_, surge)| surge.false_alarms_per_month()),
+            false_alarms_per_month: judgement.false_alarms_per_month,
             interval: judgement.interval.map(|interval| AlertInterval {
                 lower: rounded(interval.lower),
                 estimate: rounded(interval.estimate),
@@ -459,7 +471,7 @@ impl Detector {
                 negative_share: rounded(rest.negative_share()),
             }),
             threshold: Threshold { name: threshold_name.into(), value },
-            single_source: is_dominated(&novel_sources),
+            single_source: is_dominated(&rise.map_or(novel_sources, |rise| self.sources.since(subject, rise.since))),
             members: if subject.kind() == SubjectKind::Market { self.members(start, end, seen.history) } else { Vec::new() },
             config_version: self.config_version.clone(),
             subject_name,
@@ -508,29 +520,54 @@ mod tests {
         count * 60_000
     }
 
-    /// Feeds `per_minute[m]` = (negative, neutral) items of minute `m`, of these sources in turn.
-    fn records(config: &str, per_minute: &[(usize, usize)], sources: &[Option<&str>]) -> Vec<AlertRecord> {
-        let config = Arc::new(Config::from_toml(config, &[], None).unwrap());
-        let mut detector = Detector::new(config.clone(), Arc::new(Watchlist::empty()));
-        let (mut panes, mut history) = (OpenPanes::new(config.window.pane.ms()), History::new());
-        let market = MarketPanes::new(config.window.pane.ms());
-        let mut records = Vec::new();
-        for (minute, &(negative, neutral)) in per_minute.iter().enumerate() {
-            let minute = minute as i64;
+    /// A detector of one subject, minute by minute.
+    struct Desk {
+        detector: Detector,
+        panes: OpenPanes,
+        history: History,
+        market: MarketPanes,
+        told: usize,
+        minute: i64,
+    }
+
+    impl Desk {
+        fn new(config: &str) -> Self {
+            let config = Arc::new(Config::from_toml(config, &[], None).unwrap());
+            let pane = config.window.pane.ms();
+            let detector = Detector::new(config, Arc::new(Watchlist::empty()));
+            Self { detector, panes: OpenPanes::new(pane), history: History::new(), market: MarketPanes::new(pane), told: 0, minute: 0 }
+        }
+
+        /// So many items of the next minute, of these sources in turn, with titles by their number.
+        fn tell(
+            &mut self,
+            (negative, neutral): (usize, usize),
+            sources: &[Option<&str>],
+            title: &dyn Fn(usize) -> Option<String>,
+        ) -> Vec<AlertRecord> {
             for index in 0..negative + neutral {
                 let sentiment = if index < negative { Sentiment::Negative } else { Sentiment::Neutral };
-                let mut item = item("group:banks", &format!("{minute}-{index}"), minutes(minute) + 1, sentiment);
-                item.source = sources[index % sources.len()].map(str::to_owned);
-                panes.count(&item);
+                let mut item = item("group:banks", &format!("{}-{index}", self.minute), minutes(self.minute) + 1, sentiment);
+                item.source = sources[self.told % sources.len()].map(str::to_owned);
+                item.title = title(self.told);
+                self.told += 1;
+                self.detector.evidence_mut().consider(&item);
+                self.panes.count(&item);
             }
-            let end = EventTime(minutes(minute + 1));
-            let closed = panes.close(end);
-            history.push(&closed);
-            detector.learn(&closed);
-            let seen = Seen { history: &history, market: &market, novelty: None };
-            records.extend(detector.evaluate(end, &seen, true));
+            self.minute += 1;
+            let end = EventTime(minutes(self.minute));
+            let closed = self.panes.close(end);
+            self.history.push(&closed);
+            self.detector.learn(&closed);
+            let seen = Seen { history: &self.history, market: &self.market, novelty: self.panes.novelty() };
+            self.detector.evaluate(end, &seen, true)
         }
-        records
+    }
+
+    /// Feeds `per_minute[m]` = (negative, neutral) items of minute `m`, of these sources in turn.
+    fn records(config: &str, per_minute: &[(usize, usize)], sources: &[Option<&str>]) -> Vec<AlertRecord> {
+        let mut desk = Desk::new(config);
+        per_minute.iter().flat_map(|&items| desk.tell(items, sources, &|number| Some(format!("Headline {number}")))).collect()
     }
 
     /// As [`records`], as (minute, transition, severity).
@@ -588,7 +625,8 @@ mod tests {
         let seen = run(RULE, &minutes);
         assert_eq!(seen[0], (1, Transition::Firing, Severity::Warning));
         assert_eq!(seen[1], (3, Transition::Escalated, Severity::Critical));
-        assert_eq!(seen[2].1, Transition::Resolved);
+        // 18 of 45 in the window of minute 8 still hold; two minutes later that is long enough ago.
+        assert_eq!(seen[2], (10, Transition::Resolved, Severity::Critical));
         assert_eq!(seen.len(), 3);
     }
 
@@ -636,6 +674,96 @@ mod tests {
     fn a_subject_that_is_always_negative_does_not_surge() {
         let always: Vec<(usize, usize)> = vec![(4, 2); 300];
         assert_eq!(run(SURGE, &always), []);
+    }
+
+    /// Titles that have next to nothing in common.
+    fn story(number: usize) -> Option<String> {
+        let mut state = number as u64 + 1;
+        let letter = |_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            char::from(b'a' + ((state >> 33) % 26) as u8)
+        };
+        let letters: Vec<char> = (0..48).map(letter).collect();
+        Some(letters.chunks(6).map(|word| word.iter().collect::<String>()).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn copies_of_a_story_are_no_surge_and_stories_are() {
+        let after_a_quiet_past = |title: &dyn Fn(usize) -> Option<String>| {
+            let mut desk = Desk::new(SURGE);
+            desk.panes = OpenPanes::new(minutes(1)).with_novelty(Novelty::new(Config::default().novelty));
+            for minute in 0..240 {
+                desk.tell((usize::from(minute % 20 == 0), 2), &[Some("wire.example")], &story);
+            }
+            let sources = [Some("wire.example"), Some("daily.example")];
+            (0..4).flat_map(|_| desk.tell((5, 0), &sources, title)).collect::<Vec<_>>()
+        };
+        assert_eq!(after_a_quiet_past(&|_| story(1_000_000)), []);
+        let alerts = after_a_quiet_past(&story);
+        assert_eq!(alerts[0].transition, Transition::Firing);
+        assert!(alerts[0].window.novel_negative >= 4, "{:?}", alerts[0].window);
+    }
+
+    #[test]
+    fn evidence_says_how_far_a_story_has_come_and_puts_new_ones_first() {
+        let mut desk = Desk::new(&RULE.replace("size='5m'", "size='5m'\nevidence=2"));
+        desk.panes = OpenPanes::new(minutes(1)).with_novelty(Novelty::new(Config::default().novelty));
+        let sources = [Some("wire.example"), Some("daily.example"), Some("city.example")];
+        // Too few for an alert; by the next there is a window without it.
+        assert_eq!(desk.tell((1, 3), &sources, &|_| story(7)), []);
+        (0..8).for_each(|_| drop(desk.tell((0, 1), &sources, &story)));
+        let alerts = desk.tell((9, 0), &sources, &|number| if number % 3 == 0 { story(7) } else { story(number % 3) });
+        let told: Vec<_> = alerts[0].evidence.iter().map(|item| (item.title.clone(), item.copies, item.sources, item.first_seen)).collect();
+        let now = EventTime(minutes(9) + 1);
+        assert!(told.len() == 2 && told.iter().all(|(title, ..)| *title != story(7)), "the old story has to give way: {told:?}");
+        assert!(told.iter().all(|(_, copies, _, first_seen)| (*copies, *first_seen) == (2, now)), "{told:?}");
+        let desk_keeps_three = RULE.replace("size='5m'", "size='5m'\nevidence=3");
+        let mut desk = Desk::new(&desk_keeps_three);
+        desk.panes = OpenPanes::new(minutes(1)).with_novelty(Novelty::new(Config::default().novelty));
+        desk.tell((1, 3), &sources, &|_| story(7));
+        (0..8).for_each(|_| drop(desk.tell((0, 1), &sources, &story)));
+        let alerts = desk.tell((9, 0), &sources, &|number| if number % 3 == 0 { story(7) } else { story(number % 3) });
+        let old = alerts[0].evidence.iter().find(|item| item.title == story(7)).expect("there is room for it");
+        assert_eq!((old.first_seen, old.copies), (EventTime(1), 3), "one, and three that tell it again");
+    }
+
+    #[test]
+    fn a_slow_rise_goes_by_the_sources_since_it_began() {
+        let config = format!("{SURGE}\nmin_sources=3");
+        let mut feed: Vec<(usize, usize)> = (0..3 * 1440).map(|minute| (usize::from(minute % 480 == 0), 1)).collect();
+        feed.extend((0..720).map(|minute| (usize::from(minute % 30 == 0), 1)));
+        let quiet = |minute: usize| minute < 3 * 1440;
+        let run = |sources: &[Option<&str>]| {
+            let mut desk = Desk::new(&config);
+            let mut turn = 0;
+            let mut alerts = Vec::new();
+            for (minute, &items) in feed.iter().enumerate() {
+                turn += items.0;
+                let source = [sources[if quiet(minute) { 0 } else { turn % sources.len() }]];
+                alerts.extend(desk.tell(items, &source, &story));
+            }
+            alerts
+        };
+        let alerts = run(&[Some("wire.example"), Some("daily.example"), Some("city.example")]);
+        let first = &alerts[0];
+        assert!(first.transition == Transition::Firing && first.baseline.as_ref().unwrap().rise.is_some(), "{first:?}");
+        assert_eq!((first.window.novel_sources, first.single_source), (1, false), "of the window, and of the rise");
+        assert_eq!(run(&[Some("wire.example")]), [], "one source is not three, however long it goes on");
+    }
+
+    #[test]
+    fn buzz_is_a_multiple_of_what_is_usual() {
+        let mut desk = Desk::new(SURGE);
+        let buzz = |desk: &mut Desk, items: usize| {
+            (0..10).for_each(|_| drop(desk.tell((0, items), &[None], &|_| None)));
+            let end = EventTime(minutes(desk.minute));
+            let banks = Subject("group:banks".into());
+            let counts = desk.history.window(end.plus(-minutes(10)), end)[&banks];
+            desk.detector.buzz(&banks, end, &counts).unwrap()
+        };
+        (0..2880).for_each(|_| drop(desk.tell((0, 2), &[None], &|_| None)));
+        let (usual, threefold) = (buzz(&mut desk, 2), buzz(&mut desk, 6));
+        assert!((0.9..1.1).contains(&usual) && (2.7..3.3).contains(&threefold), "{usual}, {threefold}");
     }
 
     #[test]

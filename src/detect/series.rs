@@ -122,9 +122,10 @@ impl Counts {
 
     fn start(&mut self, interval: f64) {
         let interval = (interval.round() as i64).max(1);
-        // To a divisor of an hour or a day, where it is near one: rows must not fall into two windows.
-        let whole = [1_000, 60_000, HOUR_MS].into_iter().rev().find(|unit| interval >= *unit).unwrap_or(1);
-        let interval = ((interval + whole / 2) / whole * whole).max(1);
+        // To a whole number of hours, minutes or seconds where it is near one: rows must not fall into two windows.
+        let near =
+            |whole: i64| Some((interval + whole / 2) / whole * whole).filter(|near| *near > 0 && (near - interval).abs() * 50 <= interval);
+        let interval = [HOUR_MS, 60_000, 1_000].into_iter().find_map(near).unwrap_or(interval);
         let slice = interval * (HOUR_MS as u64).div_ceil(interval as u64) as i64;
         let rows = (slice / interval).max(1);
         let reach = Reach {
@@ -132,7 +133,8 @@ impl Counts {
             history_ms: 672 * slice,
             min_history_ms: WARM_UP as i64 * interval,
             rise_ms: 48 * slice,
-            refit: (96 / rows).clamp(1, 24),
+            // For speed, but no longer than a day.
+            refit: (96 / rows).clamp(1, (24 * HOUR_MS / slice).max(1)),
         };
         let mut baseline = Baseline::new(reach, 4.0);
         let subject = Subject::market();
@@ -375,6 +377,19 @@ mod tests {
     fn the_other_direction_is_not_looked_at() {
         let rows = (0..4000).map(|row| (row * 5 * MINUTE_MS, course(row, 5) - if row >= 3500 { 30.0 } else { 0.0 }));
         assert!(answers(Direction::Up, rows)[3490..3520].iter().all(|answer| !answer.alert));
+    }
+
+    #[test]
+    fn any_regular_interval_will_do() {
+        for interval in [2_500, 90_000, 5_400_000, 86_400_000] {
+            let usual = |row: i64| f64::from(((row as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 62) as u8);
+            let rows = (0..4000).map(|row| (row * interval, if row == 3900 { 30.0 } else { usual(row) }));
+            let answers = answers(Direction::Up, rows);
+            assert!(answers[3900].alert && answers[3900].score > 0.999, "{interval} ms: {:?}", answers[3900]);
+            let alarms = answers[..3900].windows(2).filter(|pair| pair[1].alert && !pair[0].alert).count();
+            let months = 3900.0 * interval as f64 / (30.0 * 86_400_000.0);
+            assert!(alarms as f64 <= 3.0 * months + 3.0, "{interval} ms: {alarms} false alarms in {months:.1} months");
+        }
     }
 
     #[test]

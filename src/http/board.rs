@@ -14,7 +14,7 @@ use crate::detect::life::{Transition, Waits};
 use crate::detect::{AlertRecord, Severity, Standing};
 use crate::enrich::Watchlist;
 use crate::metrics::Metrics;
-use crate::news::{EventTime, ModelIdentity, Subject, SubjectKind};
+use crate::news::{EventTime, ModelIdentity, Subject};
 use crate::pipeline::Roles;
 use crate::pipeline::partition::{Mood, View};
 use crate::window::WindowCounts;
@@ -175,9 +175,8 @@ impl Board {
         }
     }
 
-    /// Not of companies and themes: there may be thousands of them, and page and API have theirs.
     fn set_mood(&self, subject: &Subject, mood: Option<Mood>) {
-        let Some(mood) = mood.filter(|_| subject.kind() != SubjectKind::Entity) else { return };
+        let Some(mood) = mood else { return };
         self.metrics.subject_index.with_label_values(&[subject.as_str()]).set(mood.index);
         if let Some(buzz) = mood.buzz {
             self.metrics.subject_buzz.with_label_values(&[subject.as_str()]).set(buzz);
@@ -532,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn index_and_buzz_are_shown_of_all_and_exported_of_closed_sets() {
+    fn index_and_buzz_are_shown_and_exported() {
         let board = board();
         board.view(0, view(1000, &["market", "group:banks", "entity:one"]));
         let subject = |name: &str| {
@@ -544,7 +543,7 @@ mod tests {
         let metrics = board.metrics.render();
         assert!(metrics.contains("bellwether_subject_index{subject=\"group:banks\"} -0.25"), "{metrics}");
         assert!(metrics.contains("bellwether_subject_buzz_ratio{subject=\"market\"} 1.5"), "{metrics}");
-        assert!(!metrics.contains("bellwether_subject_index{subject=\"entity:"), "{metrics}");
+        assert!(metrics.contains("bellwether_subject_index{subject=\"entity:one\"} -0.25"), "{metrics}");
         board.view(0, view(2000, &["market"]));
         assert_eq!(subject("group:banks")["buzz"], Value::Null);
         assert!(!board.metrics.render().contains("subject_index{subject=\"group:banks\"}"));

@@ -97,7 +97,10 @@ impl PartitionMonitor {
     pub fn new(config: Arc<Config>, watchlist: Arc<Watchlist>, position: i64) -> Self {
         Self {
             watermarks: WatermarkMerge::default(),
-            panes: OpenPanes::new(config.window.pane.ms()).with_novelty(Novelty::new(config.novelty)),
+            panes: match OpenPanes::new(config.window.pane.ms()) {
+                panes if config.novelty.horizon.ms() > 0 => panes.with_novelty(Novelty::new(config.novelty)),
+                every_item_is_new => every_item_is_new,
+            },
             history: History::new(),
             index: SentimentIndex::new(config.window.index_half_life.ms()),
             market: MarketPanes::new(config.window.pane.ms()),

@@ -182,8 +182,9 @@ struct Course {
     slice_excess: Excess,
 }
 
-/// Half-life of the recent level.
+/// Half-life of the recent level, and at least so many slices, where these are long.
 const HALF_LIFE_MS: f64 = 2.0 * 86_400_000.0;
+const HALF_LIFE_SLICES: f64 = 14.0;
 /// Negative items that the level over all history is worth beside the recent ones.
 const LEVEL_PRIOR: f64 = 4.0;
 /// −ln of the probability of no item below which a slice without one is an outage of the feed, not a quiet hour.
@@ -205,9 +206,10 @@ impl Past {
     /// knows and what it judges.
     fn follow(&self, season: &[(f64, f64)], anchor: f64, growth: f64, lag: usize, kind: Excess) -> Course {
         let n = self.counts.len();
-        let mean_age = HALF_LIFE_MS / self.slice_ms as f64 / std::f64::consts::LN_2;
+        let half_life = (HALF_LIFE_MS / self.slice_ms as f64).max(HALF_LIFE_SLICES);
+        let mean_age = half_life / std::f64::consts::LN_2;
         let (ahead, grown) = ((growth * mean_age).exp(), (growth * lag as f64).exp());
-        let decay = 0.5f64.powf(self.slice_ms as f64 / HALF_LIFE_MS);
+        let decay = 0.5f64.powf(1.0 / half_life);
         let day = 0.5f64.powf(self.slice_ms as f64 / (0.5 * 86_400_000.0));
         let longest_outage = (LONGEST_OUTAGE_MS / self.slice_ms).max(1);
         let clip = Excess { square: kind.square.max(0.1), ..kind };
