@@ -132,7 +132,9 @@ fn connections_that_are_refused_or_reset_or_stand_still_cost_nothing() {
 #[test]
 fn a_stop_while_the_brokers_stand_still_ends_in_time_and_costs_nothing() {
     let broker = Broker::start();
-    let mut news = Newsroom::open(&broker.address(), &broker.address(), "", "", SLOWLY);
+    // What the stopped process asked of the brokers they may find when they go on, and then wait for that member so long.
+    let properties = format!("'max.poll.interval.ms' = '15000'\n{SLOWLY}");
+    let mut news = Newsroom::open(&broker.address(), &broker.address(), "", "", &properties);
     let mut process = news.site.run("both");
     process.wait_ready();
     news.publish_at_once(&process, ITEMS);
