@@ -123,11 +123,14 @@ impl ClientContext for Context {
         let lag: i64 = partitions
             .into_iter()
             .flatten()
-            .filter(|(partition, _)| assigned.contains(partition) && !at_end.contains(partition))
-            // From the read position; librdkafka's own `consumer_lag` counts from the committed offset.
-            .map(|(_, partition)| match partition.app_offset {
-                read if read >= 0 => (partition.ls_offset - read).max(0),
-                _ => partition.consumer_lag.max(0),
+            .filter(|(partition, _)| assigned.contains(partition))
+            // From the read position, or the end that was reached; librdkafka's own `consumer_lag` counts from the committed offset.
+            .map(|(number, partition)| {
+                let end = if at_end.contains(number) { partition.eof_offset } else { -1 };
+                match partition.app_offset.max(end) {
+                    read if read >= 0 => (partition.ls_offset - read).max(0),
+                    _ => partition.consumer_lag.max(0),
+                }
             })
             .sum::<i64>()
             + self.inside.load(Ordering::Relaxed) as i64;
