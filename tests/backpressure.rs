@@ -98,7 +98,11 @@ fn a_flood_pauses_partitions_and_costs_neither_memory_nor_members() {
     println!("{scored} of {count} items scored in the flood; memory grew by {} MiB; lag {most_lag}; paused {most_paused}", grown >> 20);
     assert!(grown < BOUND_BYTES, "memory grew by {} MiB", grown >> 20);
     assert_eq!(most_paused, 3, "all partitions are paused");
-    assert!(most_lag > count as i64 / 4, "the lag can be seen: {most_lag}");
+    // Handed to the model or on the way there are a few slabs at most.
+    wait_for("the lag to be of all that waits", 10, || {
+        let lag = metrics.consumer_lag.with_label_values(&classifier).get();
+        (lag + metrics.records.with_label_values(&classifier).get() as i64 + 2000 >= count as i64).then_some(())
+    });
 
     // The model is quick again: all that waits is worked off.
     micros_a_text.store(1, Ordering::SeqCst);

@@ -139,6 +139,8 @@ fn a_model_that_stalls_through_a_hand_over_gives_up_what_it_had_begun_and_double
     let other = Gated::start(&site, true, quick);
     wait_for("the other to be given its share", 60, || (other.partitions() > 0).then_some(()));
     wait_for("the items of its share", 30, || (read_topic(&site.brokers, "news.scored").len() >= 200).then_some(()));
+    // And it stands still for longer than max.poll.interval.ms allows a member that does not poll.
+    std::thread::sleep(std::time::Duration::from_secs(7));
     stalled.open();
     wait_for("all items", 60, || (read_topic(&site.brokers, "news.scored").len() >= 600).then_some(()));
     wait_for("it to take part again", 60, || (stalled.partitions() > 0 && stalled.partitions() + other.partitions() == 3).then_some(()));

@@ -2,8 +2,8 @@
 //!
 //! Streams of every kind, without surges and with planted ones, go through [`Baseline`] as the monitor's do. Without
 //! surges: are there as many false alarms as the budget says? With them, all tests set to the same number of false
-//! alarms: how many are found, how soon? Then headlines with copies and floods go
-//! through the whole monitor. Writes `docs/detection.json`, the tables and pictures of `docs/detection.md`.
+//! alarms: how many are found, how soon? Then headlines with copies and floods go through the whole monitor. Writes
+//! `docs/detection.json`, the tables and pictures of `docs/detection.md`.
 
 mod peers;
 mod report;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::compare::Comparison;
 use super::events::{Event, EventScore, score};
 use super::{ItemCounts, Outcome, Rejected};
+use crate::config::RuleConfig;
 use crate::detect::life::Transition;
 use crate::detect::tally::RuleTally;
 use crate::detect::{AlertRecord, Severity};
@@ -138,6 +139,14 @@ pub struct Summary {
     pub comparison: Option<Comparison>,
 }
 
+/// The mean budget of these subjects, each with settings of its own where the rule has them; without subjects the rule's.
+fn budget(rule: &RuleConfig, subjects: &[&Subject]) -> Option<f64> {
+    let (usual, own) = (rule.false_alarms_per_month?.warning, rule.overridden());
+    let budgets =
+        subjects.iter().map(|subject| own.get(*subject).and_then(|own| own.false_alarms_per_month).map_or(usual, |own| own.warning));
+    Some(if subjects.is_empty() { usual } else { budgets.sum::<f64>() / subjects.len() as f64 })
+}
+
 impl RunSummary {
     pub fn of(outcome: &Outcome, events: Option<&[Event]>) -> Self {
         let episodes = episodes(&outcome.alerts);
@@ -149,14 +158,7 @@ impl RunSummary {
             let covered: Vec<&Subject> = watched.iter().copied().filter(|subject| rule.covers(subject)).collect();
             let subjects_watched = covered.len();
             let months = super::SubjectMonths::of(subjects_watched, span_ms);
-            let own_rules = rule.overridden();
-            let budget_of = |subject: &Subject| own_rules.get(subject).unwrap_or(rule).false_alarms_per_month.map(|budget| budget.warning);
-            // For each subject its own; of the rule as it stands where there are none.
-            let budgets: Option<Vec<f64>> = covered.iter().map(|subject| budget_of(subject)).collect();
-            let budget = rule.false_alarms_per_month.map(|budget| match budgets.unwrap_or_default() {
-                none if none.is_empty() => budget.warning,
-                all => all.iter().sum::<f64>() / all.len() as f64,
-            });
+            let budget = budget(rule, &covered);
             let counts = Tally::of(own.iter().copied());
             let summary = RuleSummary {
                 fired: counts.fired,
@@ -242,6 +244,17 @@ pub fn days(first: EventTime, last: EventTime) -> f64 {
 mod tests {
     use super::*;
     use crate::backtest::tests::alert;
+    use crate::config::Config;
+
+    #[test]
+    fn subjects_with_a_budget_of_their_own_count_with_it() {
+        let text = "[rules.surge]\ngroup_by='group'\ncondition='surge'\nfalse_alarms_per_month={warning=1.0,critical=0.1}\n\
+                    [rules.surge.overrides.'group:banks']\nfalse_alarms_per_month={warning=0.2,critical=0.1}";
+        let rule = Config::from_toml(text, &[], None).unwrap().rules["surge"].clone();
+        let [banks, others] = ["group:banks", "group:others"].map(|name| Subject(name.into()));
+        assert_eq!(budget(&rule, &[&banks, &others]), Some(0.6));
+        assert_eq!(budget(&rule, &[]), Some(1.0));
+    }
 
     #[test]
     fn transitions_of_one_alert_are_one_episode() {

@@ -706,24 +706,22 @@ mod tests {
 
     #[test]
     fn evidence_says_how_far_a_story_has_come_and_puts_new_ones_first() {
-        let mut desk = Desk::new(&RULE.replace("size='5m'", "size='5m'\nevidence=2"));
-        desk.panes = OpenPanes::new(minutes(1)).with_novelty(Novelty::new(Config::default().novelty));
         let sources = [Some("wire.example"), Some("daily.example"), Some("city.example")];
-        // Too few for an alert; by the next there is a window without it.
-        assert_eq!(desk.tell((1, 3), &sources, &|_| story(7)), []);
-        (0..8).for_each(|_| drop(desk.tell((0, 1), &sources, &story)));
-        let alerts = desk.tell((9, 0), &sources, &|number| if number % 3 == 0 { story(7) } else { story(number % 3) });
-        let told: Vec<_> = alerts[0].evidence.iter().map(|item| (item.title.clone(), item.copies, item.sources, item.first_seen)).collect();
-        let now = EventTime(minutes(9) + 1);
-        assert!(told.len() == 2 && told.iter().all(|(title, ..)| *title != story(7)), "the old story has to give way: {told:?}");
-        assert!(told.iter().all(|(_, copies, _, first_seen)| (*copies, *first_seen) == (2, now)), "{told:?}");
-        let desk_keeps_three = RULE.replace("size='5m'", "size='5m'\nevidence=3");
-        let mut desk = Desk::new(&desk_keeps_three);
-        desk.panes = OpenPanes::new(minutes(1)).with_novelty(Novelty::new(Config::default().novelty));
-        desk.tell((1, 3), &sources, &|_| story(7));
-        (0..8).for_each(|_| drop(desk.tell((0, 1), &sources, &story)));
-        let alerts = desk.tell((9, 0), &sources, &|number| if number % 3 == 0 { story(7) } else { story(number % 3) });
-        let old = alerts[0].evidence.iter().find(|item| item.title == story(7)).expect("there is room for it");
+        // An old story, told once before and three times in the window, and two new ones, three times each.
+        let evidence = |headlines: usize| {
+            let mut desk = Desk::new(&RULE.replace("size='5m'", &format!("size='5m'\nevidence={headlines}")));
+            desk.panes = OpenPanes::new(minutes(1)).with_novelty(Novelty::new(Config::default().novelty));
+            // Too few for an alert; by the next there is a window without it.
+            assert_eq!(desk.tell((1, 3), &sources, &|_| story(7)), []);
+            (0..8).for_each(|_| drop(desk.tell((0, 1), &sources, &story)));
+            let mut alerts = desk.tell((9, 0), &sources, &|number| if number % 3 == 0 { story(7) } else { story(number % 3) });
+            alerts.remove(0).evidence
+        };
+        let (two, now) = (evidence(2), EventTime(minutes(9) + 1));
+        assert!(two.len() == 2 && two.iter().all(|item| item.title != story(7)), "the old story has to give way: {two:?}");
+        assert!(two.iter().all(|item| (item.copies, item.first_seen) == (2, now)), "{two:?}");
+        let three = evidence(3);
+        let old = three.iter().find(|item| item.title == story(7)).expect("there is room for it");
         assert_eq!((old.first_seen, old.copies), (EventTime(1), 3), "one, and three that tell it again");
     }
 

@@ -23,7 +23,7 @@ pub struct RuleTally {
     pub held_by_cooldown: u64,
     pub held_by_market: u64,
     pub held_by_quiet_hours: u64,
-    /// Beyond the threshold, with too few items or sources, or within its interval of it.
+    /// Beyond the threshold, with too few items or sources, within its interval of it, or only by a rise that is over.
     pub too_few: u64,
 }
 

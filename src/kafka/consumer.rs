@@ -17,7 +17,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, ConsumerGroupMetadata, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
-use rdkafka::statistics::Statistics;
+use rdkafka::statistics::{Partition, Statistics};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
@@ -124,14 +124,7 @@ impl ClientContext for Context {
             .into_iter()
             .flatten()
             .filter(|(partition, _)| assigned.contains(partition))
-            // From the read position, or the end that was reached; librdkafka's own `consumer_lag` counts from the committed offset.
-            .map(|(number, partition)| {
-                let end = if at_end.contains(number) { partition.eof_offset } else { -1 };
-                match partition.app_offset.max(end) {
-                    read if read >= 0 => (partition.ls_offset - read).max(0),
-                    _ => partition.consumer_lag.max(0),
-                }
-            })
+            .map(|(number, partition)| lag(partition, at_end.contains(number)))
             .sum::<i64>()
             + self.inside.load(Ordering::Relaxed) as i64;
         self.metrics.consumer_lag.with_label_values(&[self.role]).set(lag);
@@ -315,6 +308,15 @@ impl Context {
             }
         }
         true
+    }
+}
+
+/// Records between the read position, or the end where that was reached, and the end; librdkafka's own `consumer_lag` counts
+/// from the committed offset, which trails.
+fn lag(partition: &Partition, at_end: bool) -> i64 {
+    match partition.app_offset.max(if at_end { partition.eof_offset } else { -1 }) {
+        read if read >= 0 => (partition.ls_offset - read).max(0),
+        _ => partition.consumer_lag.max(0),
     }
 }
 
@@ -577,5 +579,25 @@ fn set_paused(consumer: &BaseConsumer<Context>, pause: bool) {
     });
     if let Err(error) = result {
         tracing::warn!(role = context.role, %error, pause, "pausing or resuming partitions failed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lag_is_what_waits_behind_the_read_position_or_the_end_that_was_reached() {
+        let partition =
+            |app_offset, eof_offset, ls_offset| Partition { app_offset, eof_offset, ls_offset, consumer_lag: 7, ..Partition::default() };
+        assert_eq!(lag(&partition(10, -1001, 25), false), 15);
+        // The last two offsets are marks of transactions, which no reader sees.
+        assert_eq!(lag(&partition(10, 12, 12), true), 0);
+        // What has come since the end was reached counts, whether or not any of it was read: the partition may be paused.
+        assert_eq!(lag(&partition(10, 12, 112), true), 100);
+        assert_eq!(lag(&partition(-1001, 0, 50), true), 50);
+        // An end that is known and not reached by the reader says nothing.
+        assert_eq!(lag(&partition(10, 100, 100), false), 90);
+        assert_eq!(lag(&partition(-1001, -1001, 50), false), 7, "before anything was read, from the committed offset");
     }
 }

@@ -379,7 +379,6 @@ impl PublishStage {
         }
     }
 
-    /// Without offsets to be committed nothing is published: records of partitions that are not held are left out.
     fn publish(&mut self, decoded: Vec<Decoded>, ticket: Ticket) -> Result<(), Error> {
         let mut results = ticket.wait()?.into_iter();
         self.parts.metrics.records.with_label_values(&[ROLE]).inc_by(decoded.len() as u64);
@@ -393,15 +392,11 @@ impl PublishStage {
             match decoded {
                 Decoded::Item { item, masked, mentions, place, time } => {
                     let result = results.next().ok_or(Error::Classify(crate::classify::Error::Stopped))?;
-                    if !self.clocks.contains_key(&place.partition) {
-                        continue;
-                    }
                     if let Some(drift) = &mut self.drift {
                         drift.record(&result);
                     }
                     self.publish_item(*item, masked, &mentions, place, time, result, wall)?;
                 }
-                Decoded::Rejected { .. } if !self.clocks.contains_key(&place.partition) => continue,
                 Decoded::Rejected { record, rejection } => {
                     super::publish_dead(
                         &self.delivery,

@@ -405,6 +405,22 @@ mod tests {
     }
 
     #[test]
+    fn without_a_horizon_every_item_is_new() {
+        let novel = |horizon: &str| {
+            let config =
+                Config::from_toml(&format!("[window]\npane='10s'\nsize='2m'\nhop='10s'\n[novelty]\nhorizon='{horizon}'"), &[], None);
+            let mut monitor = PartitionMonitor::new(Arc::new(config.unwrap()), Arc::new(Watchlist::empty()), 0);
+            let told = |id: &str| {
+                let title = Some("Harbour Bank halts withdrawals after a run on its deposits".into());
+                Observation::Item(ItemObservation { title, ..item("market", id, 1_000, Sentiment::Negative) })
+            };
+            let (panes, _) = published(&run(&mut monitor, &[told("one"), told("two"), watermark(60_000)], 0));
+            panes[0].novel_negative
+        };
+        assert_eq!((novel("24h"), novel("0s")), (1, 2));
+    }
+
+    #[test]
     fn alerts_fire_and_resolve_over_the_log() {
         let outputs = run(&mut fresh(), &log(), 0);
         let (panes, alerts) = published(&outputs);
