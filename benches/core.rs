@@ -40,7 +40,7 @@ fn log(subjects: usize) -> Vec<Observation> {
         let sentiment = Sentiment::ALL[index * 7 % 3];
         log.push(Observation::Item(ItemObservation {
             schema: SCHEMA_VERSION,
-            subject: Subject(format!("entity:company-{}", index * 31 % subjects)),
+            subject: Subject(format!("entity:company-{}", index * 31 % subjects).into()),
             id: format!("n-{index}"),
             event_time_ms: at,
             topic: "Macro".into(),

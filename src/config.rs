@@ -428,6 +428,8 @@ impl RuleConfig {
 #[serde(deny_unknown_fields)]
 pub struct HttpConfig {
     pub listen: String,
+    /// Subjects of a partition that page, API and metrics show.
+    pub subjects: usize,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -528,6 +530,11 @@ impl Config {
     /// The longest window of any rule or of the page, in milliseconds: how many panes must be at hand.
     pub fn longest_window_ms(&self) -> i64 {
         self.rules.values().map(|rule| rule.window.ms()).fold(self.window.size.ms(), i64::max)
+    }
+
+    /// All lengths of windows that are looked at.
+    pub fn window_sizes_ms(&self) -> impl Iterator<Item = i64> {
+        self.rules.values().map(|rule| rule.window.ms()).chain([self.window.size.ms()])
     }
 
     /// True where a rule must know the market's counts on every partition.

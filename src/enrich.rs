@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn an_item_counts_for_market_topic_entities_and_groups() {
         let mentions = Mentions { entities: vec!["harbour".into()], groups: vec!["banks".into()] };
-        let subjects: Vec<String> = subjects("Macro", &mentions).into_iter().map(|subject| subject.0).collect();
+        let subjects: Vec<String> = subjects("Macro", &mentions).into_iter().map(|subject| subject.to_string()).collect();
         assert_eq!(subjects, ["market", "topic:Macro", "entity:harbour", "group:banks"]);
     }
 

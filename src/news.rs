@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -292,9 +293,10 @@ pub struct Scored {
 }
 
 /// What a window is about: `market`, `topic:<label>`, `entity:<id>` or `group:<id>`.
+/// Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Subject(pub String);
+pub struct Subject(pub Arc<str>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -316,15 +318,15 @@ impl Subject {
     }
 
     pub fn topic(label: &str) -> Self {
-        Self(format!("topic:{label}"))
+        Self(format!("topic:{label}").into())
     }
 
     pub fn entity(id: &str) -> Self {
-        Self(format!("entity:{id}"))
+        Self(format!("entity:{id}").into())
     }
 
     pub fn group(id: &str) -> Self {
-        Self(format!("group:{id}"))
+        Self(format!("group:{id}").into())
     }
 
     pub fn as_str(&self) -> &str {
@@ -342,7 +344,7 @@ impl Subject {
 
     /// The part after the kind: the label or id; `market` for the market.
     pub fn local(&self) -> &str {
-        self.0.split_once(':').map_or(self.0.as_str(), |(_, local)| local)
+        self.0.split_once(':').map_or(&*self.0, |(_, local)| local)
     }
 }
 

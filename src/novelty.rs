@@ -7,12 +7,13 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::config::NoveltyConfig;
 use crate::news::{EventTime, Subject};
-use crate::window::PaneRecord;
+use crate::window::{PaneRecord, SourceCounts, SubjectMap};
 
 /// Hashes in a sketch: all of a headline of up to some twelve words, so that its resemblance is exact; beyond that an
 /// estimate with a standard error of about 0.1.
@@ -25,6 +26,8 @@ const ROWS: usize = 2;
 const LOOKS: usize = 16;
 /// Distinct sources that a story remembers; more are not told apart from this many.
 const MAX_SOURCES: usize = 16;
+/// Within `novelty.horizon` memory is searched so often for subjects that have fallen silent.
+const SWEEPS: i64 = 24;
 /// Set in the hash of a shingle that is a number, and of one that is a name.
 const NUMBER: u32 = 1;
 const NAME: u32 = 2;
@@ -376,9 +379,14 @@ pub struct NegativeItem {
     pub id: u64,
     /// `None` without a headline: such an item repeats nothing.
     pub sketch: Option<Sketch>,
-    pub source: Option<String>,
+    pub source: Option<Arc<str>>,
     /// What else it is about; only the market's items say so.
     pub subjects: Vec<Subject>,
+}
+
+fn unknown() -> Arc<str> {
+    static UNKNOWN: LazyLock<Arc<str>> = LazyLock::new(|| "unknown".into());
+    UNKNOWN.clone()
 }
 
 /// Negative items of one story in one pane, as the pane's record keeps them.
@@ -387,7 +395,7 @@ pub struct StoryRecord {
     #[serde(with = "hexadecimal")]
     pub id: u64,
     pub items: u64,
-    pub sources: BTreeSet<String>,
+    pub sources: BTreeSet<Arc<str>>,
     /// Only in the pane in which the story was new, with its first item's event time.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub first_seen: Option<EventTime>,
@@ -413,7 +421,7 @@ mod hexadecimal {
 pub struct Novel {
     pub items: u64,
     /// Novel items by source; those without one count as `unknown`.
-    pub sources: BTreeMap<String, u64>,
+    pub sources: SourceCounts,
     /// Novel items by what else they are about.
     pub members: BTreeMap<Subject, u64>,
     pub stories: Vec<StoryRecord>,
@@ -428,9 +436,9 @@ impl Novel {
         })
     }
 
-    fn add(&mut self, source: Option<String>, members: Vec<Subject>) {
+    fn add(&mut self, source: Option<Arc<str>>, members: Vec<Subject>) {
         self.items += 1;
-        *self.sources.entry(source.unwrap_or_else(|| "unknown".to_owned())).or_default() += 1;
+        self.sources.add(&source.unwrap_or_else(unknown), 1);
         for member in members {
             *self.members.entry(member).or_default() += 1;
         }
@@ -472,7 +480,7 @@ impl Story {
 
 /// The keys of the tables below are hashes already.
 #[derive(Default)]
-struct Hashed(u64);
+pub struct Hashed(u64);
 
 impl Hasher for Hashed {
     fn finish(&self) -> u64 {
@@ -507,7 +515,8 @@ impl Stories {
     }
 
     /// The story most like this sketch, of two alike the older.
-    fn find(&self, sketch: &Sketch, bands: &[u64; BANDS], similarity: f64) -> Option<u32> {
+    /// Only among those that began at `from` or later.
+    fn find(&self, sketch: &Sketch, bands: &[u64; BANDS], similarity: f64, from: EventTime) -> Option<u32> {
         let mut best: Option<(f64, u32)> = None;
         for (band, key) in bands.iter().enumerate() {
             if best.is_some_and(|(most, _)| most >= 1.0) {
@@ -516,7 +525,7 @@ impl Stories {
             let mut number = self.bands.get(key).copied().unwrap_or(NONE);
             // A story that was forgotten ends the chain: those before it are older still.
             for _ in 0..LOOKS {
-                let Some(story) = self.get(number) else { break };
+                let Some(story) = self.get(number).filter(|story| story.first_seen >= from) else { break };
                 let resemblance = story.sketch.resemblance(sketch);
                 let better = best.is_none_or(|(most, at)| resemblance > most || (resemblance == most && number < at));
                 if resemblance >= similarity && better {
@@ -567,7 +576,10 @@ impl Stories {
 #[derive(Debug)]
 pub struct Novelty {
     config: NoveltyConfig,
-    subjects: HashMap<Subject, Stories>,
+    subjects: SubjectMap<Stories>,
+    /// Stories that began before this are forgotten, though they may still be held.
+    forgotten: EventTime,
+    swept_at: EventTime,
 }
 
 fn source_hash(source: Option<&str>) -> u32 {
@@ -576,7 +588,7 @@ fn source_hash(source: Option<&str>) -> u32 {
 
 impl Novelty {
     pub fn new(config: NoveltyConfig) -> Self {
-        Self { config, subjects: HashMap::new() }
+        Self { config, subjects: SubjectMap::default(), forgotten: EventTime(i64::MIN), swept_at: EventTime(i64::MIN) }
     }
 
     /// Tells news from copies among the negative items of a pane that closes. In order of event time, whatever the order
@@ -598,7 +610,7 @@ impl Novelty {
             let mut new = true;
             if let Some(sketch) = item.sketch {
                 let bands = sketch.bands();
-                let known = stories.find(&sketch, &bands, self.config.similarity);
+                let known = stories.find(&sketch, &bands, self.config.similarity, EventTime(i64::MIN));
                 new = known.is_none();
                 let number = known.unwrap_or_else(|| {
                     let id = mix(item.id ^ mix(item.at.0 as u64));
@@ -619,7 +631,7 @@ impl Novelty {
                 let record = &mut novel.stories[place];
                 record.items += 1;
                 if record.sources.len() < MAX_SOURCES {
-                    record.sources.insert(item.source.clone().unwrap_or_else(|| "unknown".to_owned()));
+                    record.sources.insert(item.source.clone().unwrap_or_else(unknown));
                 }
                 while stories.stories.len() > self.config.max_stories {
                     stories.forget_oldest();
@@ -658,7 +670,7 @@ impl Novelty {
     /// How far the story of this headline has come; `None` where it is not among those of the subject.
     pub fn spread(&self, subject: &Subject, sketch: &Sketch) -> Option<Spread> {
         let stories = self.subjects.get(subject)?;
-        let number = stories.find(sketch, &sketch.bands(), self.config.similarity)?;
+        let number = stories.find(sketch, &sketch.bands(), self.config.similarity, self.forgotten)?;
         let story = stories.get(number)?;
         Some(Spread { first_seen: story.first_seen, copies: story.items - 1, sources: story.sources.len() })
     }
@@ -670,9 +682,16 @@ impl Novelty {
 
     /// Drops stories that no later pane can repeat.
     pub fn forget_before(&mut self, pane_start: EventTime) {
-        let start = pane_start.plus(-self.config.horizon.ms());
+        self.forgotten = pane_start.plus(-self.config.horizon.ms());
+        // Of a subject with news they are dropped when that is judged; of the others now and then, because a look at each
+        // subject at every pane would cost more than the news.
+        if pane_start.0 < self.swept_at.0.saturating_add(self.config.horizon.ms() / SWEEPS) {
+            return;
+        }
+        self.swept_at = pane_start;
+        let forgotten = self.forgotten;
         self.subjects.retain(|_, stories| {
-            stories.forget_before(start);
+            stories.forget_before(forgotten);
             !stories.stories.is_empty()
         });
     }
@@ -776,7 +795,7 @@ mod tests {
         ];
         let novel = novelty.judge(&market, EventTime(0), items);
         assert_eq!((novel.items, novel.stories.len()), (2, 2));
-        assert_eq!(novel.sources, [("meridian.example".to_owned(), 2)].into());
+        assert_eq!(novel.sources, [("meridian.example", 2)].into());
         let later = vec![negative("d", 11_000, "HARBOURLINE BANK HALTS WITHDRAWALS", "ledger.example")];
         let novel = novelty.judge(&market, EventTime(10_000), later);
         assert_eq!((novel.items, novel.stories[0].items, &novel.stories[0].sketch), (0, 1, &None));
@@ -807,7 +826,7 @@ mod tests {
         items[1].source = None;
         let novel = novelty().judge(&Subject::market(), EventTime(0), items);
         assert_eq!((novel.items, novel.stories.len()), (2, 0));
-        assert_eq!(novel.sources, [("unknown".to_owned(), 1), ("x".to_owned(), 1)].into());
+        assert_eq!(novel.sources, [("unknown", 1), ("x", 1)].into());
     }
 
     #[test]

@@ -58,7 +58,7 @@ fn observations() -> Vec<(Option<i32>, Option<String>, Vec<u8>)> {
                 url: None,
                 subjects: Vec::new(),
             };
-            log.push((Some(partition), Some(subject.0), bytes(Observation::Item(item))));
+            log.push((Some(partition), Some(subject.to_string()), bytes(Observation::Item(item))));
         }
         if number % 2 == 1 {
             let watermark_ms = Some(start + (second - 10) * 1000);

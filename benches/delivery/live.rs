@@ -74,7 +74,7 @@ fn tick(partition: i32, number: &mut u64) -> Vec<Observation> {
     let item = |number: u64| {
         Observation::Item(ItemObservation {
             schema: 1,
-            subject: Subject(format!("topic:Topic {}", partition + 8 * (number % 4) as i32)),
+            subject: Subject(format!("topic:Topic {}", partition + 8 * (number % 4) as i32).into()),
             id: format!("live-{number}"),
             event_time_ms: now.0,
             topic: "Topic".into(),

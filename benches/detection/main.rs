@@ -48,7 +48,7 @@ pub struct Ours {
 
 fn ours(streams: &[Stream]) -> Ours {
     let mut baseline = Baseline::new(REACH, DISPERSION);
-    let subjects: Vec<Subject> = (0..streams.len()).map(|index| Subject(format!("entity:{index}"))).collect();
+    let subjects: Vec<Subject> = (0..streams.len()).map(|index| Subject(format!("entity:{index}").into())).collect();
     let at = |minute: usize| EventTime(EPOCH_MS + minute as i64 * MINUTE_MS);
     baseline.push(&subjects[0], at(0), 0);
     let empty = || vec![vec![f32::INFINITY; LENGTH - LEARN]; streams.len()];

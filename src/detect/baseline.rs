@@ -6,7 +6,7 @@
 mod fit;
 mod season;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use fit::{Fit, Pool};
@@ -14,6 +14,7 @@ use season::{HOUR_MS, hour_of_week};
 
 use super::surge::{NegativeBinomial, Prior, Rise, Tail, Usual};
 use crate::news::{EventTime, Subject, SubjectKind};
+use crate::window::SubjectMap;
 
 /// How a baseline looks back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -146,14 +147,16 @@ pub struct Baseline {
     dispersion: f64,
     /// Start of the first pane learned: time without items counts as quiet from here on.
     since: Option<EventTime>,
-    tracks: HashMap<Subject, Track>,
+    tracks: SubjectMap<Track>,
+    /// Slice at which what is old was dropped last.
+    swept_at: i64,
     pools: BTreeMap<(i64, SubjectKind), Pool>,
     tails: BTreeMap<(i64, SubjectKind), [Tail; 2]>,
 }
 
 impl Baseline {
     pub fn new(reach: Reach, dispersion: f64) -> Self {
-        Self { reach, dispersion, since: None, tracks: HashMap::new(), pools: BTreeMap::new(), tails: BTreeMap::new() }
+        Self { reach, dispersion, since: None, tracks: SubjectMap::default(), swept_at: i64::MIN, pools: BTreeMap::new(), tails: BTreeMap::new() }
     }
 
     pub fn since(&self) -> Option<EventTime> {
@@ -211,6 +214,16 @@ impl Baseline {
         Some(Usual { expected, shape: 1.0 / variation, prior: window.prior, history_ms, tail: window.tail, rise })
     }
 
+    /// True where enough has been seen to say what is usual in windows that start at `start`.
+    pub fn is_mature(&self, start: EventTime) -> bool {
+        self.mature_before(self.slice_of(start)).is_some()
+    }
+
+    /// Whole slices of history before slice `at`, if they are enough.
+    fn mature_before(&self, at: i64) -> Option<i64> {
+        self.seen_before(at).filter(|&slices| slices * self.reach.slice_ms() >= self.reach.min_history_ms && slices > 0)
+    }
+
     /// The mean of such a window alone.
     pub fn expected(&mut self, subject: &Subject, start: EventTime) -> Option<f64> {
         let (slice_ms, window_ms) = (self.reach.slice_ms(), self.reach.window_ms);
@@ -233,7 +246,7 @@ impl Baseline {
         {
             return Some(window);
         }
-        let slices = self.seen_before(at).filter(|&slices| slices * self.reach.slice_ms() >= self.reach.min_history_ms && slices > 0)?;
+        let slices = self.mature_before(at)?;
         let fit = self.fitted(subject, at, slices, 0);
         let buckets = (self.reach.slice_ms() / self.reach.window_ms) as f64;
         let predicted = |at: i64| {
@@ -346,6 +359,11 @@ impl Baseline {
 
     /// Drops what no window that ends after `end` can look back to.
     pub fn forget_before(&mut self, end: EventTime) {
+        // Within a slice nothing becomes old.
+        let slice = self.slice_of(end);
+        if std::mem::replace(&mut self.swept_at, slice) == slice {
+            return;
+        }
         let keep_from = self.slice_of(end.plus(-self.reach.look_back_ms() - self.reach.window_ms));
         let buckets_from = (self.slice_of(end) - self.reach.rise() - 2) * (self.reach.slice_ms() / self.reach.window_ms);
         self.tracks.retain(|_, track| {

@@ -1,13 +1,14 @@
 //! The headlines behind an alert: the most negative stories, each once, from distinct sources before a source's second.
 //! Memory is bounded by panes × headlines.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 
 use crate::news::{EventTime, ItemObservation, Score, Subject};
 use crate::novelty::{Novelty, Sketch, Spread};
+use crate::window::SubjectMap;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EvidenceItem {
@@ -71,12 +72,12 @@ const CANDIDATES: usize = 4;
 pub struct Evidence {
     pane_ms: i64,
     keep: usize,
-    panes: HashMap<Subject, BTreeMap<EventTime, Vec<Candidate>>>,
+    panes: BTreeMap<EventTime, SubjectMap<Vec<Candidate>>>,
 }
 
 impl Evidence {
     pub fn new(pane_ms: i64, keep: usize) -> Self {
-        Self { pane_ms, keep, panes: HashMap::new() }
+        Self { pane_ms, keep, panes: BTreeMap::new() }
     }
 
     /// Considers an item; late ones too: they are news of that time, though no count.
@@ -84,18 +85,17 @@ impl Evidence {
         if item.score >= Score(0) || self.keep == 0 {
             return;
         }
-        if !self.panes.contains_key(&item.subject) {
-            self.panes.insert(item.subject.clone(), BTreeMap::new());
+        let subjects = self.panes.entry(EventTime(item.event_time_ms).floor(self.pane_ms)).or_default();
+        match subjects.get_mut(&item.subject) {
+            Some(candidates) => insert(candidates, item, self.keep * CANDIDATES),
+            None => drop(subjects.insert(item.subject.clone(), vec![Candidate::new(item)])),
         }
-        let at = EventTime(item.event_time_ms);
-        let panes = self.panes.get_mut(&item.subject).expect("inserted just now");
-        insert(panes.entry(at.floor(self.pane_ms)).or_default(), item, self.keep * CANDIDATES);
     }
 
     /// The most negative stories of a subject in `[start, end)`, and how far each has come.
     pub fn top(&self, subject: &Subject, start: EventTime, end: EventTime, novelty: Option<&Novelty>) -> Vec<EvidenceItem> {
-        let panes = self.panes.get(subject).into_iter().flat_map(|panes| panes.range(start..end));
-        let mut candidates: Vec<&Candidate> = panes.flat_map(|(_, candidates)| candidates).collect();
+        let panes = self.panes.range(start..end).filter_map(|(_, subjects)| subjects.get(subject));
+        let mut candidates: Vec<&Candidate> = panes.flatten().collect();
         candidates.sort_unstable_by(|one, other| one.rank().cmp(&other.rank()));
         candidates.truncate(self.keep * CANDIDATES * CANDIDATES);
         let mut stories: Vec<Story> = Vec::new();
@@ -123,12 +123,9 @@ impl Evidence {
 
     /// Drops panes that start before `start`.
     pub fn forget_before(&mut self, start: EventTime) {
-        self.panes.retain(|_, panes| {
-            while panes.first_key_value().is_some_and(|(&pane, _)| pane < start) {
-                panes.pop_first();
-            }
-            !panes.is_empty()
-        });
+        while self.panes.first_key_value().is_some_and(|(&pane, _)| pane < start) {
+            self.panes.pop_first();
+        }
     }
 }
 

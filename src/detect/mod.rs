@@ -14,7 +14,7 @@ pub mod sources;
 pub mod surge;
 pub mod tally;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -263,7 +263,8 @@ impl Detector {
             records.clear();
         }
         let market_turned = self.market_lives.values().any(Life::is_open);
-        self.each_judgement(&config, end, seen, |detector, rule, name, subject, counts, judgement| {
+        let market_wide = records.len();
+        let act = |detector: &mut Self, rule: &RuleConfig, name: &str, subject: &Subject, counts: &WindowCounts, judgement: Judgement| {
             let inhibited = market_turned && rule.yields && subject.kind() != SubjectKind::Market;
             let stepped = detector.life(name, subject, &judgement).map(|life| (life.step(end, &judgement, rule, inhibited), life.clone()));
             let (transition, life) = stepped.map_or((None, None), |(transition, life)| (transition, Some(life)));
@@ -271,7 +272,9 @@ impl Detector {
             if let Some((transition, life)) = transition.zip(life) {
                 records.push(detector.record(rule, name, subject, counts, &judgement, transition, &life, end, seen));
             }
-        });
+        };
+        self.each_judgement(&config, end, seen, act, |detector, name, windows| detector.tallies.note_quiet(name, windows));
+        records[market_wide..].sort_unstable_by(|one, other| (&one.rule, &one.subject).cmp(&(&other.rule, &other.subject)));
         self.baselines.values_mut().chain([&mut self.volume]).for_each(|baseline| baseline.forget_before(end));
         self.evidence.forget_before(end.plus(-config.longest_window_ms()));
         self.sources.forget_before(end);
@@ -283,11 +286,12 @@ impl Detector {
     /// Judges again a hop whose transitions were published before a restart, only to recover since when conditions hold.
     pub fn recall(&mut self, end: EventTime, seen: &Seen) {
         let config = self.config.clone();
-        self.each_judgement(&config, end, seen, |detector, _, name, subject, _, judgement| {
+        let act = |detector: &mut Self, _: &RuleConfig, name: &str, subject: &Subject, _: &WindowCounts, judgement: Judgement| {
             if let Some(life) = detector.life(name, subject, &judgement) {
                 life.recall(end, &judgement);
             }
-        });
+        };
+        self.each_judgement(&config, end, seen, act, |_, _, _| {});
     }
 
     /// Event time crosses a silence in which every window is empty; `at`: where it begins.
@@ -301,6 +305,11 @@ impl Detector {
         let Some(rule) = self.config.rules.get(&record.rule).filter(|rule| !rule.inhibits) else { return };
         let rule = self.overridden.get(&record.rule).and_then(|subjects| subjects.get(&record.subject)).unwrap_or(rule);
         self.lives.entry(record.rule.clone()).or_default().insert(record.subject.clone(), Life::restored(record, rule));
+    }
+
+    /// Subjects with an open alert of their own.
+    pub fn alerting(&self) -> BTreeSet<&Subject> {
+        self.lives.values().flatten().filter(|(_, life)| life.is_open()).map(|(subject, _)| subject).collect()
     }
 
     /// How alerts stand that publish nothing at the moment.
@@ -355,29 +364,39 @@ impl Detector {
         records
     }
 
+    /// Judges all windows that end at `end`; of those in which nothing can surge only the number is told.
     fn each_judgement(
         &mut self,
         config: &Config,
         end: EventTime,
         seen: &Seen,
         mut act: impl FnMut(&mut Self, &RuleConfig, &str, &Subject, &WindowCounts, Judgement),
+        quiet_windows: impl Fn(&mut Self, &str, u64),
     ) {
         let history = seen.history;
-        let mut windows: HashMap<i64, BTreeMap<Subject, WindowCounts>> = HashMap::new();
         // Taken out, so that `act` may have the rest.
         let overridden = std::mem::take(&mut self.overridden);
         for (name, rule) in config.rules.iter().filter(|(_, rule)| !rule.inhibits && ends_at(rule, end)) {
             let size = rule.window.ms();
             let start = end.plus(-size);
-            let window = windows.entry(size).or_insert_with(|| history.window(start, end));
+            let windows = history.windows(size);
             for (subject, life) in self.lives.get_mut(name).into_iter().flatten() {
-                if !window.contains_key(subject) {
+                if windows.get(subject).is_none() {
                     life.no_data(end);
                 }
             }
             let market = (rule.condition == Condition::Relative).then(|| seen.market.window(start, end));
             // A subject that is not in the window is "no data": its alert neither fires nor resolves.
-            for (subject, counts) in window.iter().filter(|(subject, _)| rule.covers(subject)) {
+            let mut quiet = 0;
+            for (subject, counts) in windows.iter().filter(|(subject, _)| rule.covers(subject)) {
+                // Nothing surges without a new negative item. Most subjects are so most of the time.
+                if rule.condition == Condition::Surge
+                    && counts.novel_negative == 0
+                    && !self.lives.get(name).is_some_and(|lives| lives.contains_key(subject))
+                {
+                    quiet += 1;
+                    continue;
+                }
                 let rule = overridden.get(name).and_then(|subjects| subjects.get(subject)).unwrap_or(rule);
                 let baseline = self.baselines.get_mut(&size).filter(|_| rule.condition == Condition::Surge);
                 let usual = baseline.and_then(|baseline| baseline.usual(subject, start));
@@ -388,6 +407,9 @@ impl Detector {
                 };
                 let judgement = judge(rule, counts, usual, rest, sources);
                 act(self, rule, name, subject, counts, judgement);
+            }
+            if quiet > 0 && self.baselines.get(&size).is_some_and(|baseline| baseline.is_mature(start)) {
+                quiet_windows(self, name, quiet);
             }
         }
         self.overridden = overridden;
@@ -411,7 +433,10 @@ impl Detector {
         let novel_sources = seen.history.novel_sources(subject, start, end);
         let rise = judgement.rise.filter(|_| transition != Transition::Resolved);
         // The counts of a market-wide rule know no novelty; the partition that publishes it does.
-        let novel_negative = if rule.inhibits { seen.history.novel_negative(subject, start, end) } else { counts.novel_negative };
+        let novel_negative = match rule.inhibits {
+            true => seen.history.windows(rule.window.ms()).get(subject).map_or(0, |known| known.novel_negative),
+            false => counts.novel_negative,
+        };
         let window = AlertWindow {
             start,
             end,
@@ -534,8 +559,9 @@ mod tests {
         fn new(config: &str) -> Self {
             let config = Arc::new(Config::from_toml(config, &[], None).unwrap());
             let pane = config.window.pane.ms();
+            let history = History::new(config.window_sizes_ms());
             let detector = Detector::new(config, Arc::new(Watchlist::empty()));
-            Self { detector, panes: OpenPanes::new(pane), history: History::new(), market: MarketPanes::new(pane), told: 0, minute: 0 }
+            Self { detector, panes: OpenPanes::new(pane), history, market: MarketPanes::new(pane), told: 0, minute: 0 }
         }
 
         /// So many items of the next minute, of these sources in turn, with titles by their number.
@@ -558,6 +584,7 @@ mod tests {
             let end = EventTime(minutes(self.minute));
             let closed = self.panes.close(end);
             self.history.push(&closed);
+            self.history.advance(end);
             self.detector.learn(&closed);
             let seen = Seen { history: &self.history, market: &self.market, novelty: self.panes.novelty() };
             self.detector.evaluate(end, &seen, true)
@@ -756,7 +783,7 @@ mod tests {
             (0..10).for_each(|_| drop(desk.tell((0, items), &[None], &|_| None)));
             let end = EventTime(minutes(desk.minute));
             let banks = Subject("group:banks".into());
-            let counts = desk.history.window(end.plus(-minutes(10)), end)[&banks];
+            let counts = *desk.history.windows(minutes(10)).get(&banks).unwrap();
             desk.detector.buzz(&banks, end, &counts).unwrap()
         };
         (0..2880).for_each(|_| drop(desk.tell((0, 2), &[None], &|_| None)));

@@ -35,12 +35,21 @@ impl Tallies {
         &self.0
     }
 
-    /// Notes one judgement; `life` as it stands behind it.
-    pub fn note(&mut self, name: &str, rule: &RuleConfig, judgement: &Judgement, life: Option<&Life>, transition: Option<Transition>) {
+    /// Notes windows in which nothing could be beyond the threshold.
+    pub fn note_quiet(&mut self, name: &str, windows: u64) {
+        self.of(name).judged += windows;
+    }
+
+    fn of(&mut self, name: &str) -> &mut RuleTally {
         if !self.0.contains_key(name) {
             self.0.insert(name.to_owned(), RuleTally::default());
         }
-        let tally = self.0.get_mut(name).expect("inserted just now");
+        self.0.get_mut(name).expect("inserted just now")
+    }
+
+    /// Notes one judgement; `life` as it stands behind it.
+    pub fn note(&mut self, name: &str, rule: &RuleConfig, judgement: &Judgement, life: Option<&Life>, transition: Option<Transition>) {
+        let tally = self.of(name);
         let Some(value) = judgement.value else { return };
         tally.judged += 1;
         let beyond = rule.condition.reached(value, rule.thresholds().warning);

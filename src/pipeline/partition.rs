@@ -13,7 +13,7 @@ use crate::detect::life::Life;
 use crate::detect::tally::RuleTally;
 use crate::detect::{AlertRecord, Detector, Seen, Standing};
 use crate::enrich::Watchlist;
-use crate::news::{EventTime, ItemObservation, Observation, Subject, WatermarkObservation};
+use crate::news::{EventTime, ItemObservation, Observation, Subject, SubjectKind, WatermarkObservation};
 use crate::novelty::Novelty;
 use crate::window::{History, MarketPanes, OpenPanes, PaneRecord, SentimentIndex, WatermarkMerge, WindowCounts};
 
@@ -32,7 +32,7 @@ pub enum Counted {
 pub enum Output {
     Pane(PaneRecord),
     Alert(Box<AlertRecord>),
-    /// The rolling window of every subject, for page and metrics.
+    /// The rolling windows of the subjects that page and metrics show.
     View(View),
 }
 
@@ -101,7 +101,7 @@ impl PartitionMonitor {
                 panes if config.novelty.horizon.ms() > 0 => panes.with_novelty(Novelty::new(config.novelty)),
                 every_item_is_new => every_item_is_new,
             },
-            history: History::new(),
+            history: History::new(config.window_sizes_ms()),
             index: SentimentIndex::new(config.window.index_half_life.ms()),
             market: MarketPanes::new(config.window.pane.ms()),
             watches_market: config.watches_market(),
@@ -147,6 +147,7 @@ impl PartitionMonitor {
         let mut end = until.plus(-Self::memory_ms(&monitor.config));
         while end < until {
             end = end.plus(pane);
+            monitor.history.advance(end);
             let seen = Seen { history: &monitor.history, market: &monitor.market, novelty: monitor.panes.novelty() };
             monitor.detector.recall(end, &seen);
         }
@@ -267,27 +268,43 @@ impl PartitionMonitor {
         let mut records = self.panes.close(end);
         self.index.update(&mut records);
         self.history.push(&records);
+        self.history.advance(end);
         self.detector.learn(&records);
-        if !records.is_empty() {
-            let windows = self.history.window(end.plus(-self.config.window.size.ms()), end);
-            for record in &mut records {
-                record.buzz = windows.get(&record.subject).and_then(|counts| self.detector.buzz(&record.subject, end, counts));
-            }
+        let windows = self.history.windows(self.config.window.size.ms());
+        for record in &mut records {
+            record.buzz = windows.get(&record.subject).and_then(|counts| self.detector.buzz(&record.subject, end, counts));
         }
         outputs.extend(records.into_iter().chain(self.market.close(end)).map(Output::Pane));
         let seen = Seen { history: &self.history, market: &self.market, novelty: self.panes.novelty() };
         let alerts = self.detector.evaluate(end, &seen, self.owns_market);
         outputs.extend(alerts.into_iter().map(|alert| Output::Alert(Box::new(alert))));
         if end.0.rem_euclid(self.config.window.hop.ms()) == 0 {
-            let windows = self.history.window(end.plus(-self.config.window.size.ms()), end);
-            let mood = |(subject, counts): (&Subject, &WindowCounts)| {
-                let index = self.index.at(subject, end).unwrap_or_default();
-                (subject.clone(), Mood { index, buzz: self.detector.buzz(subject, end, counts) })
-            };
-            let moods = windows.iter().map(mood).collect();
-            outputs.push(Output::View(View { end, windows, moods, standing: self.detector.standing(self.owns_market) }));
+            outputs.push(Output::View(self.view(end)));
         }
         self.forget_before(end);
+    }
+
+    /// Of the subjects with an open alert, and then of those with most items, as many as are shown.
+    fn view(&mut self, end: EventTime) -> View {
+        let windows = self.history.windows(self.config.window.size.ms());
+        let mut shown: Vec<(&Subject, &WindowCounts)> = windows.iter().collect();
+        let most = self.config.http.subjects;
+        if shown.len() > most {
+            let alerting = self.detector.alerting();
+            let turn = |(subject, counts): &(&Subject, &WindowCounts)| {
+                (!alerting.contains(subject), subject.kind() == SubjectKind::Entity, std::cmp::Reverse(counts.count))
+            };
+            let order = |one: &(&Subject, &WindowCounts), other: &(&Subject, &WindowCounts)| (turn(one), one.0).cmp(&(turn(other), other.0));
+            shown.select_nth_unstable_by(most, order);
+            shown.truncate(most);
+        }
+        let windows: BTreeMap<Subject, WindowCounts> = shown.into_iter().map(|(subject, counts)| (subject.clone(), *counts)).collect();
+        let mood = |(subject, counts): (&Subject, &WindowCounts)| {
+            let index = self.index.at(subject, end).unwrap_or_default();
+            (subject.clone(), Mood { index, buzz: self.detector.buzz(subject, end, counts) })
+        };
+        let moods = windows.iter().map(mood).collect();
+        View { end, windows, moods, standing: self.detector.standing(self.owns_market) }
     }
 
     /// Offset to commit and what goes with it; `None` before the first watermark.

@@ -16,7 +16,7 @@ use crate::detect::AlertRecord;
 use crate::kafka::reader::Reader;
 use crate::metrics::Metrics;
 use crate::news::{EventTime, SCHEMA_VERSION, Score, Subject};
-use crate::window::PaneRecord;
+use crate::window::{PaneRecord, SourceCounts};
 
 /// How long the brokers may be silent.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -155,7 +155,7 @@ impl Past {
             return;
         }
         if !self.subjects.contains(head.subject.as_str()) {
-            self.subjects.insert(head.subject.0.clone());
+            self.subjects.insert(head.subject.as_str().to_owned());
         }
         if head.pane_start >= self.whole_from {
             self.panes.extend(serde_json::from_slice::<PaneRecord>(payload));
@@ -174,9 +174,9 @@ impl Past {
             positive,
             score_sum,
             score_square_sum,
-            sources: BTreeMap::new(),
+            sources: SourceCounts::default(),
             novel_negative,
-            novel_sources: BTreeMap::new(),
+            novel_sources: SourceCounts::default(),
             members: BTreeMap::new(),
             stories: Vec::new(),
             index,
@@ -291,7 +291,7 @@ mod tests {
 
     fn pane(subject: &str, start_ms: i64, length_ms: i64, count: u64) -> Vec<u8> {
         let (pane_start, pane_end) = (EventTime(start_ms), EventTime(start_ms + length_ms));
-        let sources = BTreeMap::from([("wire.example".to_owned(), count)]);
+        let sources = [("wire.example", count)].into();
         let (subject, score_sum) = (Subject(subject.into()), Score(0));
         let record = PaneRecord {
             schema: 1,
@@ -306,7 +306,7 @@ mod tests {
             score_square_sum: Score(0),
             sources,
             novel_negative: 0,
-            novel_sources: BTreeMap::new(),
+            novel_sources: SourceCounts::default(),
             members: BTreeMap::new(),
             stories: Vec::new(),
             index: Score(0),

@@ -3,9 +3,7 @@
 //! index = S / (1 + W), with S = Σ score · 2^(−age / half-life) and W = Σ 2^(−age / half-life) over all items, ages
 //! measured from the ends of their panes: as if one neutral item were always new. So it goes back to 0 in silence, and one item makes no mood.
 
-use std::collections::HashMap;
-
-use super::PaneRecord;
+use super::{PaneRecord, SubjectMap};
 use crate::news::{EventTime, Score, Subject};
 
 /// What is older than this many half-lives is forgotten (2⁻²⁰, a millionth): a bounded part of the past gives the index
@@ -24,13 +22,13 @@ struct State {
 #[derive(Debug)]
 pub struct SentimentIndex {
     half_life_ms: i64,
-    states: HashMap<Subject, State>,
+    states: SubjectMap<State>,
     swept_at: EventTime,
 }
 
 impl SentimentIndex {
     pub fn new(half_life_ms: i64) -> Self {
-        Self { half_life_ms, states: HashMap::new(), swept_at: EventTime(i64::MIN) }
+        Self { half_life_ms, states: SubjectMap::default(), swept_at: EventTime(i64::MIN) }
     }
 
     /// How far back panes must be read to know every index.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{PaneRecord, WindowCounts};
+use super::{PaneRecord, SourceCounts, WindowCounts};
 use crate::news::{EventTime, MarketCounts, SCHEMA_VERSION, Score, Sentiment, Subject};
 
 /// What items add to the market until a watermark takes it along: the classifier's side.
@@ -98,9 +98,9 @@ impl MarketPanes {
             positive: counts.positive,
             score_sum: counts.score_sum,
             score_square_sum: counts.score_square_sum,
-            sources: BTreeMap::new(),
+            sources: SourceCounts::default(),
             novel_negative: 0,
-            novel_sources: BTreeMap::new(),
+            novel_sources: SourceCounts::default(),
             members: BTreeMap::new(),
             stories: Vec::new(),
             index: Score::default(),
@@ -114,18 +114,7 @@ impl MarketPanes {
 
     /// Takes closed panes in, in order of their start.
     pub fn restore(&mut self, records: &[PaneRecord]) {
-        self.closed.extend(records.iter().map(|record| {
-            let counts = WindowCounts {
-                count: record.count,
-                negative: record.negative,
-                neutral: record.neutral,
-                positive: record.positive,
-                score_sum: record.score_sum,
-                score_square_sum: record.score_square_sum,
-                novel_negative: 0,
-            };
-            (record.pane_start, counts)
-        }));
+        self.closed.extend(records.iter().map(|record| (record.pane_start, record.counts())));
     }
 
     /// Sum of the closed panes that start in `[start, end)`.

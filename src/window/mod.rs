@@ -6,6 +6,7 @@ pub mod index;
 pub mod market;
 pub mod panes;
 pub mod rolling;
+pub mod sources;
 pub mod table;
 pub mod watermark;
 
@@ -13,5 +14,9 @@ pub use index::SentimentIndex;
 pub use market::{MarketPanes, MarketTally};
 pub use panes::{OpenPanes, PaneRecord};
 pub use rolling::{History, WindowCounts};
+pub use sources::SourceCounts;
 pub use table::PaneTable;
 pub use watermark::{PartitionClock, WatermarkMerge};
+
+/// A value for each subject. Its hashes differ from process to process; nothing may depend on its order.
+pub type SubjectMap<T> = std::collections::HashMap<crate::news::Subject, T, foldhash::fast::RandomState>;

@@ -1,12 +1,14 @@
 //! Open panes: where items are counted until the watermark closes them. Order of arrival does not matter.
 
 use std::collections::{BTreeMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 
+use super::{SubjectMap, WindowCounts};
+use super::sources::{SourceCounts, SourceNames};
 use crate::news::{EventTime, ItemObservation, SCHEMA_VERSION, Score, Sentiment, Subject};
-use crate::novelty::{NegativeItem, Novel, Novelty, Sketch, StoryRecord};
+use crate::novelty::{Hashed, NegativeItem, Novel, Novelty, Sketch, StoryRecord};
 
 /// One closed pane of one subject: a record of `sentiment.windows`. Half-open: `[pane_start, pane_end)`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,11 +25,11 @@ pub struct PaneRecord {
     /// Sum of the squares of the scores, for the interval around their mean.
     pub score_square_sum: Score,
     /// Items by source; items without one count as `unknown`.
-    pub sources: BTreeMap<String, u64>,
+    pub sources: SourceCounts,
     /// Negative items that repeat no story the subject has had within `novelty.horizon`.
     pub novel_negative: u64,
     /// Novel negative items by source.
-    pub novel_sources: BTreeMap<String, u64>,
+    pub novel_sources: SourceCounts,
     /// Novel negative items by topic, entity and group: of the market only.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub members: BTreeMap<Subject, u64>,
@@ -45,24 +47,47 @@ pub struct PaneRecord {
     pub buzz: Option<f64>,
 }
 
+impl PaneRecord {
+    pub fn counts(&self) -> WindowCounts {
+        WindowCounts {
+            count: self.count,
+            negative: self.negative,
+            neutral: self.neutral,
+            positive: self.positive,
+            score_sum: self.score_sum,
+            score_square_sum: self.score_square_sum,
+            novel_negative: self.novel_negative,
+        }
+    }
+}
+
+/// What one subject has in an open pane.
 #[derive(Debug, Default)]
-struct OpenPane {
+struct SubjectPane {
     negative: u64,
     neutral: u64,
     positive: u64,
     score_sum: Score,
     score_square_sum: Score,
-    sources: BTreeMap<String, u64>,
+    sources: SourceCounts,
     negatives: Vec<NegativeItem>,
-    /// Hashes of the ids counted, so that a record delivered twice counts once.
-    ids: HashSet<u64>,
+}
+
+#[derive(Debug, Default)]
+struct OpenPane {
+    subjects: Vec<(Subject, SubjectPane)>,
+    /// Places in `subjects`.
+    places: SubjectMap<u32>,
+    /// Hashes of subject and id of what was counted, so that a record delivered twice counts once.
+    counted: HashSet<u64, BuildHasherDefault<Hashed>>,
 }
 
 /// All open panes of one monitor partition.
 #[derive(Debug)]
 pub struct OpenPanes {
     pane_ms: i64,
-    panes: BTreeMap<EventTime, BTreeMap<Subject, OpenPane>>,
+    panes: BTreeMap<EventTime, OpenPane>,
+    sources: SourceNames,
     /// Without it every negative item is novel.
     novelty: Option<Novelty>,
 }
@@ -76,7 +101,7 @@ fn id_hash(id: &str) -> u64 {
 
 impl OpenPanes {
     pub fn new(pane_ms: i64) -> Self {
-        Self { pane_ms, panes: BTreeMap::new(), novelty: None }
+        Self { pane_ms, panes: BTreeMap::new(), sources: SourceNames::default(), novelty: None }
     }
 
     pub fn with_novelty(self, novelty: Novelty) -> Self {
@@ -96,15 +121,23 @@ impl OpenPanes {
     /// Counts an item in its pane; `false` if the pane has counted that id for that subject already.
     pub fn count(&mut self, item: &ItemObservation) -> bool {
         let start = EventTime(item.event_time_ms).floor(self.pane_ms);
-        let subjects = self.panes.entry(start).or_default();
-        if !subjects.contains_key(&item.subject) {
-            subjects.insert(item.subject.clone(), OpenPane::default());
-        }
-        let pane = subjects.get_mut(&item.subject).expect("inserted just now");
+        let OpenPane { subjects, places, counted } = self.panes.entry(start).or_default();
+        let place = match places.get(&item.subject) {
+            Some(&place) => place,
+            None => {
+                let place = subjects.len() as u32;
+                subjects.push((item.subject.clone(), SubjectPane::default()));
+                places.insert(item.subject.clone(), place);
+                place
+            }
+        };
         let id = id_hash(&item.id);
-        if !pane.ids.insert(id) {
+        if !counted.insert(id ^ u64::from(place + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)) {
             return false;
         }
+        let (_, pane) = &mut subjects[place as usize];
+        let source = self.sources.get(item.source.as_deref().unwrap_or("unknown"));
+        pane.sources.add(&source, 1);
         match item.sentiment {
             Sentiment::Negative => {
                 pane.negative += 1;
@@ -112,7 +145,7 @@ impl OpenPanes {
                     at: EventTime(item.event_time_ms),
                     id,
                     sketch: item.title.as_deref().and_then(Sketch::of),
-                    source: item.source.clone(),
+                    source: item.source.is_some().then_some(source),
                     subjects: item.subjects.clone(),
                 });
             }
@@ -121,11 +154,6 @@ impl OpenPanes {
         }
         pane.score_sum.0 += item.score.0;
         pane.score_square_sum.0 += item.score.squared().0;
-        let source = item.source.as_deref().unwrap_or("unknown");
-        match pane.sources.get_mut(source) {
-            Some(count) => *count += 1,
-            None => drop(pane.sources.insert(source.to_owned(), 1)),
-        }
         true
     }
 
@@ -138,8 +166,9 @@ impl OpenPanes {
     pub fn close(&mut self, end: EventTime) -> Vec<PaneRecord> {
         let open = self.panes.split_off(&end.plus(1 - self.pane_ms));
         let closed = std::mem::replace(&mut self.panes, open);
-        let mut records = Vec::new();
-        for (start, subjects) in closed {
+        let mut records = Vec::with_capacity(closed.values().map(|pane| pane.subjects.len()).sum());
+        for (start, OpenPane { mut subjects, .. }) in closed {
+            subjects.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
             for (subject, pane) in subjects {
                 let Novel { items, sources: novel_sources, members, stories } = match &mut self.novelty {
                     Some(novelty) => novelty.judge(&subject, start, pane.negatives),

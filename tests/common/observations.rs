@@ -122,7 +122,7 @@ pub fn log(items: i64) -> Log {
         for subject in ["market".to_owned(), format!("topic:{topic}")] {
             let item = ItemObservation {
                 schema: 1,
-                subject: Subject(subject.clone()),
+                subject: Subject(subject.as_str().into()),
                 id: format!("item-{number}"),
                 event_time_ms,
                 topic: topic.to_owned(),
@@ -166,7 +166,7 @@ pub fn publish(broker: &Broker, log: &[(i32, Observation)]) {
 pub fn records(log: &[(i32, Observation)]) -> Vec<(Option<i32>, Option<String>, Vec<u8>)> {
     let record = |(partition, observation): &(i32, Observation)| {
         let key = match observation {
-            Observation::Item(item) => item.subject.0.clone(),
+            Observation::Item(item) => item.subject.to_string(),
             Observation::Watermark(watermark) => format!("watermark:{}", watermark.raw_partition),
         };
         (Some(*partition), Some(key), serde_json::to_vec(observation).unwrap())
@@ -227,7 +227,7 @@ pub fn offline_by(config: &str, log: &[(i32, Observation)]) -> Published {
         for output in outputs {
             match output {
                 Output::Pane(pane) => {
-                    windows.entry(*partition).or_default().push((pane.subject.0.clone(), serde_json::to_string(&pane).unwrap()));
+                    windows.entry(*partition).or_default().push((pane.subject.to_string(), serde_json::to_string(&pane).unwrap()));
                 }
                 Output::Alert(alert) => alerts.push((alert.id.clone(), serde_json::to_string(&alert).unwrap())),
                 Output::View(_) => {}

@@ -80,7 +80,7 @@ pub struct Past {
 }
 
 fn subject(number: usize) -> Subject {
-    Subject(format!("topic:Topic {number}"))
+    Subject(format!("topic:Topic {number}").into())
 }
 
 fn item(number: usize, subject_number: usize, at: EventTime) -> Observation {
@@ -177,9 +177,9 @@ fn earlier_panes(size: Size, partition: usize, count: usize) -> Vec<PaneRecord> 
                 positive: 0,
                 score_sum: Score::from_f64(-0.8 * negative as f64),
                 score_square_sum: Score::from_f64(0.64 * negative as f64),
-                sources: BTreeMap::from([("source-0.example".to_owned(), 3), ("source-1.example".to_owned(), 4)]),
+                sources: [("source-0.example", 3), ("source-1.example", 4)].into(),
                 novel_negative: negative,
-                novel_sources: BTreeMap::from([("source-0.example".to_owned(), negative)]),
+                novel_sources: [("source-0.example", negative)].into(),
                 members: BTreeMap::new(),
                 stories: Vec::new(),
                 index: Score::from_f64(-0.8 * negative as f64 / BURST as f64),
@@ -235,7 +235,7 @@ pub fn past(size: Size, partition: usize) -> Past {
 
 /// Writes it all to the topics of the site, and the checkpoints to the group `bellwether-monitor`.
 pub fn leave(site: &Site, pasts: &[Past]) {
-    let windows = |past: &'_ Past| past.windows.iter().map(|pane| (pane.subject.0.clone(), json(pane))).collect::<Vec<_>>();
+    let windows = |past: &'_ Past| past.windows.iter().map(|pane| (pane.subject.to_string(), json(pane))).collect::<Vec<_>>();
     fill(&site.brokers, "sentiment.windows", pasts.iter().map(windows));
     fill(&site.brokers, "news.observations", pasts.iter().map(|past| past.observations.iter().map(keyed)));
     // A compacted topic takes no record without a key.
@@ -264,7 +264,7 @@ fn json(value: &impl serde::Serialize) -> Vec<u8> {
 
 pub fn keyed(observation: &Observation) -> (String, Vec<u8>) {
     let key = match observation {
-        Observation::Item(item) => item.subject.0.clone(),
+        Observation::Item(item) => item.subject.to_string(),
         Observation::Watermark(watermark) => format!("watermark:{}", watermark.raw_partition),
     };
     (key, json(observation))
