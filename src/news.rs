@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -309,12 +309,14 @@ pub enum SubjectKind {
 
 impl Subject {
     pub fn market() -> Self {
-        Self("market".into())
+        static MARKET: LazyLock<Subject> = LazyLock::new(|| Subject("market".into()));
+        MARKET.clone()
     }
 
     /// The market as the watermarks count it: panes of it are published on every partition.
     pub fn market_counts() -> Self {
-        Self("market-counts".into())
+        static COUNTS: LazyLock<Subject> = LazyLock::new(|| Subject("market-counts".into()));
+        COUNTS.clone()
     }
 
     pub fn topic(label: &str) -> Self {

@@ -2,12 +2,11 @@
 //! Memory is bounded by panes × headlines.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 
 use crate::news::{EventTime, ItemObservation, Score, Subject};
-use crate::novelty::{Novelty, Sketch, Spread};
+use crate::novelty::{Novelty, Sketch, Spread, hash};
 use crate::window::SubjectMap;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,14 +38,9 @@ type Rank<'a> = (Score, EventTime, &'a str);
 
 impl Candidate {
     fn new(item: &ItemObservation) -> Self {
-        let mut hasher = DefaultHasher::new();
-        match &item.title {
-            Some(title) => title.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).for_each(|c| c.hash(&mut hasher)),
-            None => item.id.hash(&mut hasher),
-        }
         let at = EventTime(item.event_time_ms);
         Self {
-            headline: hasher.finish(),
+            headline: headline(item),
             item: EvidenceItem {
                 id: item.id.clone(),
                 title: item.title.clone(),
@@ -64,6 +58,19 @@ impl Candidate {
     fn rank(&self) -> Rank<'_> {
         (self.item.score, self.item.published_at, &self.item.id)
     }
+}
+
+/// The same for headlines that differ in capitals, spaces and marks alone.
+fn headline(item: &ItemObservation) -> u64 {
+    let Some(title) = &item.title else { return hash(item.id.as_bytes()) };
+    let mut letters = String::with_capacity(title.len());
+    for character in title.chars().filter(|character| character.is_alphanumeric()) {
+        match character.is_ascii() {
+            true => letters.push(character.to_ascii_lowercase()),
+            false => letters.extend(character.to_lowercase()),
+        }
+    }
+    hash(letters.as_bytes())
 }
 
 /// Candidates kept in a pane for each headline of an alert: copies and a source's second headlines give way.

@@ -1,5 +1,6 @@
 //! Open panes: where items are counted until the watermark closes them. Order of arrival does not matter.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 
@@ -73,7 +74,7 @@ struct SubjectPane {
     negatives: Vec<NegativeItem>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct OpenPane {
     subjects: Vec<(Subject, SubjectPane)>,
     /// Places in `subjects`.
@@ -82,12 +83,24 @@ struct OpenPane {
     counted: HashSet<u64, BuildHasherDefault<Hashed>>,
 }
 
+impl OpenPane {
+    fn with_room((subjects, items): (usize, usize)) -> Self {
+        Self {
+            subjects: Vec::with_capacity(subjects),
+            places: SubjectMap::with_capacity_and_hasher(subjects, Default::default()),
+            counted: HashSet::with_capacity_and_hasher(items, Default::default()),
+        }
+    }
+}
+
 /// All open panes of one monitor partition.
 #[derive(Debug)]
 pub struct OpenPanes {
     pane_ms: i64,
     panes: BTreeMap<EventTime, OpenPane>,
     sources: SourceNames,
+    /// Subjects and items of the pane that closed last: room that the next is likely to need.
+    last: (usize, usize),
     /// Without it every negative item is novel.
     novelty: Option<Novelty>,
 }
@@ -101,7 +114,7 @@ fn id_hash(id: &str) -> u64 {
 
 impl OpenPanes {
     pub fn new(pane_ms: i64) -> Self {
-        Self { pane_ms, panes: BTreeMap::new(), sources: SourceNames::default(), novelty: None }
+        Self { pane_ms, panes: BTreeMap::new(), sources: SourceNames::default(), last: (0, 0), novelty: None }
     }
 
     pub fn with_novelty(self, novelty: Novelty) -> Self {
@@ -121,7 +134,10 @@ impl OpenPanes {
     /// Counts an item in its pane; `false` if the pane has counted that id for that subject already.
     pub fn count(&mut self, item: &ItemObservation) -> bool {
         let start = EventTime(item.event_time_ms).floor(self.pane_ms);
-        let OpenPane { subjects, places, counted } = self.panes.entry(start).or_default();
+        let OpenPane { subjects, places, counted } = match self.panes.entry(start) {
+            Entry::Occupied(pane) => pane.into_mut(),
+            Entry::Vacant(place) => place.insert(OpenPane::with_room(self.last)),
+        };
         let place = match places.get(&item.subject) {
             Some(&place) => place,
             None => {
@@ -167,7 +183,8 @@ impl OpenPanes {
         let open = self.panes.split_off(&end.plus(1 - self.pane_ms));
         let closed = std::mem::replace(&mut self.panes, open);
         let mut records = Vec::with_capacity(closed.values().map(|pane| pane.subjects.len()).sum());
-        for (start, OpenPane { mut subjects, .. }) in closed {
+        for (start, OpenPane { mut subjects, counted, .. }) in closed {
+            self.last = (subjects.len(), counted.len());
             subjects.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
             for (subject, pane) in subjects {
                 let Novel { items, sources: novel_sources, members, stories } = match &mut self.novelty {
