@@ -113,6 +113,9 @@ pub fn thread_ns() -> u64 {
 }
 
 pub fn main() {
+    if std::env::args().any(|argument| argument == "fit") {
+        return fit();
+    }
     let arguments: Vec<usize> = std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
     let (subjects, per_second, seconds) = (arguments[0], arguments[1], arguments[2]);
     let stream = Stream { subjects, per_second };
@@ -147,4 +150,34 @@ pub fn main() {
     }
     println!("{alerts} transitions");
     let _ = (Instant::now(), EventTime(0));
+}
+
+pub fn fit() {
+    use bellwether::detect::baseline::{Baseline, Reach};
+    let hour = 3_600_000i64;
+    for days in [1i64, 7, 28] {
+        let reach = Reach { window_ms: 600_000, history_ms: 28 * 24 * hour, min_history_ms: hour, rise_ms: 48 * hour, refit: 1 };
+        let mut baseline = Baseline::new(reach, 4.0);
+        let names: Vec<Subject> = (0..1000).map(|number| Subject::entity(&format!("company-{number}"))).collect();
+        for slice in 0..days * 24 * 6 {
+            for (number, name) in names.iter().enumerate() {
+                let random = mix(number as u64 * 1_000_003 + slice as u64);
+                if random & 7 == 0 {
+                    baseline.push(name, EventTime(slice * 600_000), random >> 8 & 3);
+                }
+            }
+        }
+        let start = EventTime(days * 24 * hour + 1);
+        let began = Instant::now();
+        let _ = baseline.usual(&names[0], start);
+        let first = began.elapsed();
+        let began = Instant::now();
+        for name in &names[1..] { std::hint::black_box(baseline.usual(name, start)); }
+        let usual = began.elapsed();
+        let start = EventTime((days * 24 + 1) * hour + 1);
+        let _ = baseline.expected(&names[0], start);
+        let began = Instant::now();
+        for name in &names[1..] { std::hint::black_box(baseline.expected(name, start)); }
+        println!("{days} d: first {:.1} ms, usual {:.1} us, expected {:.1} us", first.as_secs_f64() * 1e3, usual.as_secs_f64() * 1e6 / 999.0, began.elapsed().as_secs_f64() * 1e6 / 999.0);
+    }
 }

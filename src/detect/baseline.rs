@@ -1,12 +1,13 @@
 //! What is usual for a subject: its negative items by hour of the week, its recent level, its over-dispersion.
 //!
 //! A function of whole slices of closed panes within a fixed look-back, nothing else: a restart that reads these panes
-//! back computes the same, bit for bit. Estimates are shrunk step by step, a kind's past being the prior of a subject's.
+//! back computes the same, bit for bit. Each subject is estimated anew once a slice, at a time of its own, so that no hop
+//! has them all to do. Estimates are shrunk step by step, a kind's past being the prior of a subject's.
 
 mod fit;
 mod season;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use fit::{Fit, Pool};
@@ -14,6 +15,7 @@ use season::{HOUR_MS, hour_of_week};
 
 use super::surge::{NegativeBinomial, Prior, Rise, Tail, Usual};
 use crate::news::{EventTime, Subject, SubjectKind};
+use crate::novelty::hash;
 use crate::window::SubjectMap;
 
 /// How a baseline looks back.
@@ -69,19 +71,23 @@ struct Track {
     slices: VecDeque<Slice>,
     /// Only buckets with negative items, as far back as the CUSUM looks: number and count.
     buckets: VecDeque<(i64, u32)>,
-    window: Option<(i64, Window)>,
+    /// How far into a slice the subject is estimated anew.
+    phase_ms: i64,
+    window: Option<Window>,
     cusum: Option<(i64, Option<Basis>)>,
     /// Fits of windows and of the CUSUM, where they serve several slices.
     fits: [Option<(i64, Arc<Fit>)>; 2],
 }
 
-/// What windows that start in a slice are judged by.
+/// What windows are judged by that start in a slice or the next.
 #[derive(Debug, Clone, Copy)]
 struct Window {
-    /// Expected per slice, in this slice and the next.
-    means: [f64; 2],
+    /// Estimated from the slices before this one.
+    from: i64,
+    /// Expected per slice, in that slice and the two after it.
+    means: [f64; 3],
     /// Squared coefficients of variation of the predicted rate.
-    variations: [f64; 2],
+    variations: [f64; 3],
     slices: i64,
     prior: Prior,
     tail: Tail,
@@ -111,11 +117,11 @@ struct Pace {
     drift: f64,
 }
 
-/// The CUSUM over the whole slices before one, and what goes on from there.
+/// The CUSUM over the whole slices before one, and what goes on from there: in that slice, and in the next.
 #[derive(Debug, Clone, Copy)]
 struct Basis {
     cusum: Cusum,
-    pace: Pace,
+    paces: [Pace; 2],
     tail: Tail,
 }
 
@@ -148,6 +154,10 @@ pub struct Baseline {
     /// Start of the first pane learned: time without items counts as quiet from here on.
     since: Option<EventTime>,
     tracks: SubjectMap<Track>,
+    /// Their subjects, in an order that has nothing to do with them: the first ones speak for all.
+    ranks: BTreeMap<SubjectKind, BTreeSet<(u64, Subject)>>,
+    /// False where only means are asked for.
+    judges: bool,
     /// Slice at which what is old was dropped last.
     swept_at: i64,
     pools: BTreeMap<(i64, SubjectKind), Pool>,
@@ -156,7 +166,13 @@ pub struct Baseline {
 
 impl Baseline {
     pub fn new(reach: Reach, dispersion: f64) -> Self {
-        Self { reach, dispersion, since: None, tracks: SubjectMap::default(), swept_at: i64::MIN, pools: BTreeMap::new(), tails: BTreeMap::new() }
+        let (tracks, ranks, pools, tails) = (SubjectMap::default(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { reach, dispersion, since: None, tracks, ranks, judges: true, swept_at: i64::MIN, pools, tails }
+    }
+
+    /// For [`Baseline::expected`] alone, at less cost.
+    pub fn of_means(reach: Reach, dispersion: f64) -> Self {
+        Self { judges: false, ..Self::new(reach, dispersion) }
     }
 
     pub fn since(&self) -> Option<EventTime> {
@@ -177,7 +193,13 @@ impl Baseline {
         let index = self.slice_of(start);
         let track = match self.tracks.get_mut(subject) {
             Some(track) => track,
-            None => self.tracks.entry(subject.clone()).or_default(),
+            None => {
+                let rank = hash(subject.as_str().as_bytes());
+                self.ranks.entry(subject.kind()).or_default().insert((rank, subject.clone()));
+                // Where estimates serve several slices they are few.
+                let phase_ms = if self.reach.refit <= 1 { (rank % self.reach.slice_ms() as u64) as i64 } else { 0 };
+                self.tracks.entry(subject.clone()).or_insert(Track { phase_ms, ..Track::default() })
+            }
         };
         let bucket = start.0.div_euclid(self.reach.window_ms);
         let negative = u32::try_from(negative).unwrap_or(u32::MAX);
@@ -201,16 +223,12 @@ impl Baseline {
 
     /// What is usual in a window of the reach's length that starts at `start`; `None` before enough has been seen.
     pub fn usual(&mut self, subject: &Subject, start: EventTime) -> Option<Usual> {
-        let (slice_ms, window_ms) = (self.reach.slice_ms(), self.reach.window_ms);
-        let at = self.slice_of(start);
-        let window = self.window(subject, at)?;
-        // A window reaches over at most one border of slices.
-        let first = ((at + 1) * slice_ms - start.0).min(window_ms) as f64 / slice_ms as f64;
-        let parts = [window.means[0] * first, window.means[1] * (window_ms as f64 / slice_ms as f64 - first)];
+        let window = self.window(subject, start)?;
+        let (place, parts) = self.parts(&window, start);
         let expected = parts[0] + parts[1];
-        let variation = (parts[0] * window.variations[0] + parts[1] * window.variations[1]) / expected;
-        let rise = self.rise(subject, start.plus(window_ms));
-        let history_ms = window.slices * slice_ms;
+        let variation = (parts[0] * window.variations[place] + parts[1] * window.variations[place + 1]) / expected;
+        let rise = self.rise(subject, start.plus(self.reach.window_ms));
+        let history_ms = window.slices * self.reach.slice_ms();
         Some(Usual { expected, shape: 1.0 / variation, prior: window.prior, history_ms, tail: window.tail, rise })
     }
 
@@ -226,11 +244,19 @@ impl Baseline {
 
     /// The mean of such a window alone.
     pub fn expected(&mut self, subject: &Subject, start: EventTime) -> Option<f64> {
+        let window = self.window(subject, start)?;
+        let (_, parts) = self.parts(&window, start);
+        Some(parts[0] + parts[1])
+    }
+
+    /// Expected in the window that starts at `start`, before and behind a border of slices, of which it reaches over at most
+    /// one; and the place of its slice in `window`.
+    fn parts(&self, window: &Window, start: EventTime) -> (usize, [f64; 2]) {
         let (slice_ms, window_ms) = (self.reach.slice_ms(), self.reach.window_ms);
         let at = self.slice_of(start);
-        let [now, next] = self.window(subject, at)?.means;
+        let place = (at - window.from) as usize;
         let first = ((at + 1) * slice_ms - start.0).min(window_ms) as f64 / slice_ms as f64;
-        Some(now * first + next * (window_ms as f64 / slice_ms as f64 - first))
+        (place, [window.means[place] * first, window.means[place + 1] * (window_ms as f64 / slice_ms as f64 - first)])
     }
 
     /// Whole slices of history before slice `at`.
@@ -240,13 +266,16 @@ impl Baseline {
         Some((at - first_whole).min(self.reach.history()))
     }
 
-    fn window(&mut self, subject: &Subject, at: i64) -> Option<Window> {
-        if let Some((cached, window)) = self.tracks.get(subject)?.window
-            && cached == at
-        {
+    fn window(&mut self, subject: &Subject, start: EventTime) -> Option<Window> {
+        let track = self.tracks.get(subject)?;
+        let (now, due) = (self.slice_of(start), self.slice_of(start.plus(-track.phase_ms)));
+        if let Some(window) = track.window.filter(|window| window.from == due || (window.from == now && due < now)) {
             return Some(window);
         }
-        let slices = self.mature_before(at)?;
+        let (at, slices) = match self.mature_before(due) {
+            Some(slices) => (due, slices),
+            None => (now, self.mature_before(now)?),
+        };
         let fit = self.fitted(subject, at, slices, 0);
         let buckets = (self.reach.slice_ms() / self.reach.window_ms) as f64;
         let predicted = |at: i64| {
@@ -254,10 +283,14 @@ impl Baseline {
             let mean = fit.level * factor;
             (mean, (1.0 + fit.excess.at(mean / buckets)) * (1.0 + fit.level_variation) * (1.0 + uncertain) - 1.0)
         };
-        let (now, next) = (predicted(at), predicted(at + 1));
-        let tail = fit.peaks[0].tail(fit.months, self.tails(subject.kind(), at)[0]);
-        let window = Window { means: [now.0, next.0], variations: [now.1, next.1], slices, prior: fit.prior, tail };
-        self.tracks.get_mut(subject)?.window = Some((at, window));
+        let rates = [predicted(at), predicted(at + 1), predicted(at + 2)];
+        let tail = match self.judges {
+            true => fit.peaks[0].tail(fit.months, self.tails(subject.kind(), at)[0]),
+            false => Tail::EXACT,
+        };
+        let (means, variations) = (rates.map(|rate| rate.0), rates.map(|rate| rate.1));
+        let window = Window { from: at, means, variations, slices, prior: fit.prior, tail };
+        self.tracks.get_mut(subject)?.window = Some(window);
         Some(window)
     }
 
@@ -280,9 +313,10 @@ impl Baseline {
     }
 
     fn rise(&mut self, subject: &Subject, end: EventTime) -> Option<Rise> {
-        let slice_ms = self.reach.slice_ms();
-        let at = self.slice_of(end.plus(-1));
-        let cached = self.tracks.get(subject)?.cusum.filter(|&(cached, _)| cached == at);
+        let (slice_ms, window_ms) = (self.reach.slice_ms(), self.reach.window_ms);
+        let track = self.tracks.get(subject)?;
+        let at = self.slice_of(end.plus(-1 - track.phase_ms));
+        let cached = track.cusum.filter(|&(cached, _)| cached == at);
         let basis = match cached {
             Some((_, basis)) => basis,
             None => {
@@ -291,8 +325,7 @@ impl Baseline {
                 basis
             }
         }?;
-        let Basis { mut cusum, pace, tail } = basis;
-        let window_ms = self.reach.window_ms;
+        let Basis { mut cusum, paces, tail } = basis;
         let (first, last) = (at * slice_ms / window_ms, end.plus(-1).0.div_euclid(window_ms));
         let buckets = &self.tracks[subject].buckets;
         let mut next = buckets.partition_point(|&(bucket, _)| bucket < first);
@@ -303,12 +336,14 @@ impl Baseline {
             }
             _ => 0,
         };
+        let pace = |bucket: i64| &paces[usize::from(bucket * window_ms >= (at + 1) * slice_ms)];
         for bucket in first..last {
-            cusum.step(bucket, count_of(bucket), &pace);
+            cusum.step(bucket, count_of(bucket), pace(bucket));
         }
         // As if the bucket under way were over: no more than it will be worth then.
         let highest = cusum.highest;
-        cusum.step(last, count_of(last), &pace);
+        let pace = pace(last);
+        cusum.step(last, count_of(last), pace);
         Some(Rise {
             cusum: cusum.sum,
             is_rising: cusum.sum > highest,
@@ -334,17 +369,17 @@ impl Baseline {
         let counts = &self.tracks[subject].buckets;
         let mut next = counts.partition_point(|&(bucket, _)| bucket < from * buckets);
         let mut cusum = Cusum { since: from * buckets, ..Cusum::default() };
-        for index in from..=at {
+        let pace = |index: i64| {
             let (factor, uncertain) = fit.season[hour_of_week(index, slice_ms)];
             let mean = fit.level * (fit.growth * (index - from) as f64).exp() * factor;
             let variation = (1.0 + fit.slice_excess.at(mean)) * (1.0 + uncertain) - 1.0;
             let ratio = rise_ratio(mean, variation, fit.level_variation);
             // So that the buckets of a slice vary together as slices do.
             let variation = fit.excess.at(mean / buckets as f64).max(variation * buckets as f64);
-            let pace = Pace::new(mean / buckets as f64, variation, ratio);
-            if index == at {
-                return Some(Basis { cusum, pace, tail });
-            }
+            Pace::new(mean / buckets as f64, variation, ratio)
+        };
+        for index in from..at {
+            let pace = pace(index);
             for bucket in index * buckets..(index + 1) * buckets {
                 let mut count = 0;
                 if let Some(&(_, found)) = counts.get(next).filter(|(at, _)| *at == bucket) {
@@ -354,7 +389,17 @@ impl Baseline {
                 cusum.step(bucket, count, &pace);
             }
         }
-        unreachable!("the last slice of the loop returns")
+        Some(Basis { cusum, paces: [pace(at), pace(at + 1)], tail })
+    }
+
+    /// Subjects of a kind that have slices in `[from, at)`, at most so many, in an order that is the same everywhere.
+    fn sample(&self, kind: SubjectKind, from: i64, at: i64, most: usize) -> impl Iterator<Item = (&Subject, &Track)> {
+        let ranked = self.ranks.get(&kind).into_iter().flatten().map(|(_, subject)| (subject, &self.tracks[subject]));
+        let present = move |track: &Track| {
+            let next = track.slices.partition_point(|slice| slice.index < from);
+            track.slices.get(next).is_some_and(|slice| slice.index < at)
+        };
+        ranked.filter(move |(_, track)| present(track)).take(most)
     }
 
     /// Drops what no window that ends after `end` can look back to.
@@ -366,12 +411,18 @@ impl Baseline {
         }
         let keep_from = self.slice_of(end.plus(-self.reach.look_back_ms() - self.reach.window_ms));
         let buckets_from = (self.slice_of(end) - self.reach.rise() - 2) * (self.reach.slice_ms() / self.reach.window_ms);
-        self.tracks.retain(|_, track| {
+        let ranks = &mut self.ranks;
+        self.tracks.retain(|subject, track| {
             while track.slices.front().is_some_and(|slice| slice.index < keep_from) {
                 track.slices.pop_front();
             }
             while track.buckets.front().is_some_and(|&(bucket, _)| bucket < buckets_from) {
                 track.buckets.pop_front();
+            }
+            if track.slices.is_empty()
+                && let Some(ranks) = ranks.get_mut(&subject.kind())
+            {
+                ranks.remove(&(hash(subject.as_str().as_bytes()), subject.clone()));
             }
             !track.slices.is_empty()
         });

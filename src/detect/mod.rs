@@ -195,7 +195,7 @@ impl Detector {
         let surges = config.rules.values().filter(|rule| rule.condition == Condition::Surge).map(|rule| rule.window.ms());
         let baselines: BTreeMap<i64, Baseline> =
             surges.map(|window_ms| (window_ms, Baseline::new(config.reach(window_ms), config.detect.dispersion))).collect();
-        let volume = Baseline::new(config.reach(config.window.size.ms()), config.detect.dispersion);
+        let volume = Baseline::of_means(config.reach(config.window.size.ms()), config.detect.dispersion);
         let evidence = Evidence::new(config.window.pane.ms(), config.window.evidence);
         let bucket_ms = baselines.keys().next().copied().unwrap_or(config.window.size.ms());
         let sources = Sources::new(bucket_ms, config.detect.rise.ms() + config.longest_window_ms());

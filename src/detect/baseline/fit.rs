@@ -1,7 +1,7 @@
 //! Estimates from the past: what all subjects of a kind say together, and on that prior what one subject's own past says.
 
 use super::season::{HOUR_MS, HOURS, caps, growth, hour_of_week, refine, winsorise};
-use super::{Baseline, Pace, Slice, Track, rise_ratio};
+use super::{Baseline, Pace, Slice, rise_ratio};
 use crate::detect::surge::{MONTH_MS, NegativeBinomial, Prior, Tail};
 use crate::news::{Subject, SubjectKind};
 
@@ -25,7 +25,11 @@ impl Excess {
     }
 }
 
-/// What all subjects of a kind say together, from the slices before one.
+/// So many subjects of a kind speak for all of it, and of its tails: enough to know both, and few enough that no hop waits.
+const POOL_SUBJECTS: usize = 256;
+const TAIL_SUBJECTS: usize = 128;
+
+/// What the subjects of a kind say together, from the slices before one.
 #[derive(Debug, Clone)]
 pub(super) struct Pool {
     subjects: usize,
@@ -343,7 +347,10 @@ impl Baseline {
         // Precision of the recent level, on top of that of all history, which it may have left by a factor of 1.5 or so.
         let recent = course.exposed / (1.0 / course.level + course.slice_excess.at(course.level));
         let level_variation = 1.0 / (recent + 1.0 / (0.25 + 1.0 / (total + pool.shape)));
-        let peaks = past.peaks(&course, &season, level_variation, growth, lag, self.reach.rise());
+        let peaks = match self.judges {
+            true => past.peaks(&course, &season, level_variation, growth, lag, self.reach.rise()),
+            false => [Peaks::default(); 2],
+        };
         let n = slices as f64;
         let mean = (total + pool.shape) / (n + prior_weight);
         let own = n * mean >= pool.shape.max(1.0) && n >= prior_weight;
@@ -360,7 +367,7 @@ impl Baseline {
         }
     }
 
-    /// The tails of all subjects of a kind together, from the past before the day in which slice `at` lies.
+    /// The tails of the subjects of a kind together, from the past before the day in which slice `at` lies.
     pub(super) fn tails(&mut self, kind: SubjectKind, at: i64) -> [Tail; 2] {
         let slices_of_a_day = (24 * HOUR_MS / self.reach.slice_ms()).max(1);
         let at = at.div_euclid(slices_of_a_day) * slices_of_a_day;
@@ -369,24 +376,14 @@ impl Baseline {
         }
         let slices = self.seen_before(at).unwrap_or(0);
         let (mut peaks, mut months) = ([Peaks::default(); 2], 0.0);
-        if slices > 0 {
-            let from = at - slices;
-            let present = |track: &Track| track.slices.iter().any(|slice| (from..at).contains(&slice.index));
-            let mut subjects: Vec<Subject> = self
-                .tracks
-                .iter()
-                .filter(|(subject, track)| subject.kind() == kind && present(track))
-                .map(|(subject, _)| subject.clone())
-                .collect();
-            // In one order everywhere: sums of floats depend on it.
-            subjects.sort_unstable();
-            for subject in subjects {
-                let fit = self.fit(&subject, at, slices);
-                months += fit.months;
-                for (sum, own) in peaks.iter_mut().zip(fit.peaks) {
-                    sum.count += own.count;
-                    sum.excess += own.excess;
-                }
+        // None where there are no slices.
+        let subjects: Vec<Subject> = self.sample(kind, at - slices, at, TAIL_SUBJECTS).map(|(subject, _)| subject.clone()).collect();
+        for subject in subjects {
+            let fit = self.fit(&subject, at, slices);
+            months += fit.months;
+            for (sum, own) in peaks.iter_mut().zip(fit.peaks) {
+                sum.count += own.count;
+                sum.excess += own.excess;
             }
         }
         let tails = peaks.map(|peaks| peaks.tail(months, Tail::EXACT));
@@ -402,7 +399,7 @@ impl Baseline {
         let mut totals = vec![0u64; n];
         // Integers: their order does not matter.
         let (mut subjects, mut squared, mut all, mut calms) = (0u64, 0u128, Pairs::default(), Vec::new());
-        for (_, track) in self.tracks.iter().filter(|(subject, _)| subject.kind() == kind) {
+        for (_, track) in self.sample(kind, from, at, POOL_SUBJECTS) {
             let slices = || track.slices.iter().filter(|slice| (from..at).contains(&slice.index));
             let hour = |index: i64| hours[(index - from) as usize];
             let caps = caps(slices().map(|slice| (hour(slice.index), f64::from(slice.count))), n / 24);
@@ -414,7 +411,7 @@ impl Baseline {
                     calm.add(slice, buckets);
                 }
             }
-            subjects += u64::from(slices().next().is_some());
+            subjects += 1;
             squared += u128::from(own.items).pow(2);
             all.items += own.items;
             all.together += own.together;
