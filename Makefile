@@ -8,7 +8,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-training check bench bench-delivery bench-detection model kafka-up kafka-down
+.PHONY: help demo build test test-training check bench bench-core bench-delivery bench-detection model kafka-up kafka-down
 
 ARGS ?=
 KAFKA_PORT ?= 19092
@@ -61,9 +61,13 @@ check: ## check format, lints and documentation
 	cargo clippy --release --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --release --no-deps
 
-bench: ## run the benchmarks
+bench: ## measure what docs/performance.md says, or the parts of it that ARGS names (heavy)
 	@scripts/setup test
-	@KAFKA_BROKER_OWNER=$$$$ exec cargo bench --bench core $(ARGS)
+	@KAFKA_BROKER_OWNER=$$$$ KAFKA_JVM_FLAGS=-XX:+UseSerialGC exec cargo bench --bench performance -- $(ARGS)
+
+bench-core: ## time the pure core piece by piece; compares with the last run on the same machine
+	@scripts/setup test
+	@exec cargo bench --bench core $(ARGS)
 
 bench-delivery: ## measure what docs/delivery.md says, or the parts of it that ARGS names (heavy: an hour)
 	@scripts/setup test

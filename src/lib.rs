@@ -43,3 +43,7 @@ pub mod pipeline;
 pub mod privacy;
 pub mod replay;
 pub mod window;
+
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,183 +1,184 @@
-//! The monitor without Kafka, on one thread: dedupe, panes, windows, detection.
+//! The monitor without Kafka, on one thread: dedupe, panes, windows, baselines, rules. Each measurement is a process of its
+//! own, so that none has the memory of another.
 
 use std::sync::Arc;
-
-#[global_allocator]
-static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 use std::time::Instant;
 
 use bellwether::config::Config;
 use bellwether::enrich::Watchlist;
-use bellwether::news::{EventTime, ItemObservation, Observation, SCHEMA_VERSION, Score, Sentiment, Subject, WatermarkObservation};
-use bellwether::pipeline::partition::PartitionMonitor;
+use bellwether::news::{EventTime, Observation, SCHEMA_VERSION, Score};
+use bellwether::pipeline::partition::{Output, PartitionMonitor};
+use bellwether::window::{PaneRecord, SourceCounts, WatermarkMerge};
+use serde::{Deserialize, Serialize};
 
-/// A stream of observations of so many subjects, in order of event time.
-#[derive(Debug, Clone, Copy)]
-pub struct Stream {
+use crate::stream::{Stream, watermark};
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Load {
     pub subjects: usize,
-    /// Of event time.
-    pub per_second: usize,
+    /// Items per second of event time.
+    pub per_second: f64,
+    /// Every subject in turn.
+    pub in_turn: bool,
+    pub pane_seconds: i64,
+    /// Length of the rule's windows; 0: the rules of the default configuration.
+    pub window_minutes: i64,
+    /// Days of panes that are there from the start, one an hour for each subject.
+    pub past_days: i64,
+    /// Of event time: first what is not measured, then what is.
+    pub warm_seconds: i64,
+    pub seconds: i64,
 }
 
-const SYLLABLES: [&str; 16] = ["har", "fen", "sal", "quar", "lark", "dun", "or", "kes", "brack", "iron", "tarn", "wex", "mil", "cor", "vel", "sto"];
-const VERBS: [&str; 24] = [
-    "halts", "cuts", "defends", "suspends", "raises", "misses", "beats", "delays", "recalls", "sells", "buys", "closes", "opens", "reviews",
-    "scraps", "restates", "extends", "faces", "settles", "denies", "confirms", "drops", "wins", "loses",
-];
-const OBJECTS: [&str; 32] = [
-    "withdrawals", "its dividend", "full-year outlook", "lawsuit over bond losses", "bid for rival", "new plant in Ohio", "loan growth target",
-    "car recall", "chief risk officer", "quarterly profit", "cloud contract", "drug trial", "pipeline stake", "audit of reserves", "store network",
-    "credit line", "rights issue", "mining licence", "tax inquiry", "chip orders", "merger talks", "cost programme", "pension deficit",
-    "supply deal", "data breach", "share buyback", "insurance claims", "debt covenant", "property unit", "refinery", "freight rates", "rate bets",
-];
-const REASONS: [&str; 24] = [
-    "regulators say", "as savers queue", "in second blow this week", "after audit", "on rate fears", "in early trade", "people familiar say",
-    "filing shows", "amid strike", "as demand weakens", "despite rally", "citing costs", "under pressure from funds", "after storm", "for third time",
-    "as rivals gain", "on strong dollar", "ahead of vote", "following leak", "as oil climbs", "with immediate effect", "court papers show",
-    "after downgrade", "as orders dry up",
-];
+impl Load {
+    pub const DEFAULT: Self = Self {
+        subjects: 10_000,
+        per_second: 1000.0,
+        in_turn: false,
+        pane_seconds: 10,
+        window_minutes: 0,
+        past_days: 0,
+        warm_seconds: 0,
+        seconds: 600,
+    };
 
-fn mix(value: u64) -> u64 {
-    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
-}
-
-impl Stream {
-    /// Item number `index` of the stream. One in four is negative, one in eight repeats the headline of one shortly before.
-    pub fn item(&self, index: usize, names: &[Subject]) -> ItemObservation {
-        let random = mix(index as u64);
-        // Skewed, as news is: half of all items are about a tenth of the subjects.
-        let place = (random % 1_000_003) as f64 / 1_000_003.0;
-        let subject = if random >> 60 & 1 == 0 { place.powi(4) } else { place } * self.subjects as f64;
-        let sentiment = match random >> 20 & 3 {
-            0 => Sentiment::Negative,
-            1 | 2 => Sentiment::Neutral,
-            _ => Sentiment::Positive,
+    fn config(&self) -> Config {
+        let pane = self.pane_seconds;
+        let window = format!("[window]\npane='{pane}s'\nsize='10m'\nhop='{}s'\n[http]\nlisten=''\n", pane.max(30));
+        let rule = match self.window_minutes {
+            0 => String::new(),
+            minutes => format!(
+                "[detect]\nhistory='1d'\n[rules.share]\ngroup_by='entity'\ncondition='share'\nwindow='{minutes}m'\nhop='{pane}s'\n\
+                 min_count=20\nwarning=0.6\ncritical=0.9\nresolve=0.4"
+            ),
         };
-        let story = if random >> 40 & 7 == 0 { mix(index as u64 - (index as u64).min(random >> 50 & 63)) } else { random };
-        let pick = |list: &[&'static str], shift: u32| list[(story >> shift) as usize % list.len()];
-        let company = mix(subject as u64);
-        let syllable = |shift: u32| SYLLABLES[(company >> shift) as usize % SYLLABLES.len()];
-        let name = format!("{}{}{}", syllable(0).to_uppercase(), syllable(8), syllable(16));
-        let mut title = format!("{name} {} {} {}", pick(&VERBS, 3), pick(&OBJECTS, 11), pick(&REASONS, 19));
-        if story >> 33 & 3 == 0 {
-            title.push_str(&format!(", shares move {}%", story >> 27 & 63));
+        Config::from_toml(&format!("{window}{rule}"), &[], None).expect("a good configuration")
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Found {
+    pub observations: usize,
+    pub panes: usize,
+    pub transitions: usize,
+    /// On-CPU time of the thread, by the observations alone and with what follows from them.
+    pub item_microseconds: f64,
+    pub microseconds: f64,
+    /// Wall time of a watermark that closes a pane.
+    pub hop_p50_ms: f64,
+    pub hop_p99_ms: f64,
+    pub hop_most_ms: f64,
+    /// Resident memory at the end, less that at the start.
+    pub memory_mib: f64,
+    /// Hours of event time, and resident memory less that at the start, ten times on the way.
+    pub memory_course: Vec<(f64, f64)>,
+}
+
+/// On-CPU time of this thread in seconds.
+fn thread_seconds() -> f64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
+}
+
+fn resident_mib() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/statm").expect("Linux says how much memory a process has");
+    text.split_whitespace().nth(1).and_then(|pages| pages.parse::<f64>().ok()).expect("the second number") * 4096.0 / 1048576.0
+}
+
+/// A monitor that has seen one pane an hour of every subject, for so many days before time 0.
+fn after(days: i64, config: &Arc<Config>, stream: &Stream, watchlist: &Arc<Watchlist>) -> PartitionMonitor {
+    let pane_ms = config.window.pane.ms();
+    let hours = days * 24;
+    let mut panes = Vec::with_capacity(hours as usize * stream.names().len());
+    for hour in -hours..0 {
+        for subject in stream.names() {
+            let start = EventTime(hour * 3_600_000);
+            let negative = (hour.unsigned_abs() ^ subject.as_str().len() as u64) % 3;
+            panes.push(PaneRecord {
+                schema: SCHEMA_VERSION,
+                subject: subject.clone(),
+                pane_start: start,
+                pane_end: start.plus(pane_ms),
+                count: 4,
+                negative,
+                neutral: 4 - negative,
+                positive: 0,
+                score_sum: Score(-500_000 * negative as i64),
+                score_square_sum: Score(250_000 * negative as i64),
+                sources: SourceCounts::default(),
+                novel_negative: negative,
+                novel_sources: SourceCounts::default(),
+                members: Default::default(),
+                stories: Vec::new(),
+                index: Score(0),
+                index_weight: Score(0),
+                buzz: None,
+            });
         }
-        let score = match sentiment {
-            Sentiment::Negative => -500_000 - (random >> 30 & 0xffff) as i64 * 6,
-            Sentiment::Neutral => (random >> 30 & 0xffff) as i64 - 32_000,
-            Sentiment::Positive => 500_000 + (random >> 30 & 0xffff) as i64 * 6,
-        };
-        ItemObservation {
-            schema: SCHEMA_VERSION,
-            subject: names[subject as usize].clone(),
-            id: format!("{random:016x}"),
-            event_time_ms: self.time_of(index),
-            topic: "Macro".into(),
-            sentiment,
-            score: Score(score),
-            source: Some(format!("wire-{}.example", random >> 33 & 31)),
-            title: Some(title),
-            url: Some(format!("https://wire.example/{random:x}")),
-            subjects: Vec::new(),
-        }
     }
-
-    fn time_of(&self, index: usize) -> i64 {
-        (index as u128 * 1000 / self.per_second as u128) as i64
-    }
-
-    pub fn names(&self) -> Vec<Subject> {
-        (0..self.subjects).map(|number| Subject::entity(&format!("company-{number}"))).collect()
-    }
+    let checkpoint = serde_json::json!({"closed_until": EventTime(0), "position": 0, "watermarks": WatermarkMerge::default(),
+                                        "since": EventTime(-hours * 3_600_000)});
+    let checkpoint = serde_json::from_value(checkpoint).expect("of this form");
+    PartitionMonitor::restore(config.clone(), watchlist.clone(), &checkpoint, panes, &[], 0)
 }
 
-pub fn watermark(at: i64) -> Observation {
-    Observation::Watermark(WatermarkObservation {
-        schema: SCHEMA_VERSION,
-        raw_partition: 0,
-        raw_partitions: 1,
-        watermark_ms: Some(at),
-        idle: false,
-        market: Vec::new(),
-    })
-}
-
-/// On-CPU time of this thread, in nanoseconds.
-pub fn thread_ns() -> u64 {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux says how long a thread ran");
-    text.split_whitespace().next().and_then(|first| first.parse().ok()).expect("its first number")
-}
-
-pub fn main() {
-    if std::env::args().any(|argument| argument == "fit") {
-        return fit();
-    }
-    let arguments: Vec<usize> = std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
-    let (subjects, per_second, seconds) = (arguments[0], arguments[1], arguments[2]);
-    let stream = Stream { subjects, per_second };
-    let names = stream.names();
-    let config = Arc::new(Config::default());
-    let mut monitor = PartitionMonitor::new(config.clone(), Arc::new(Watchlist::empty()), 0);
-    let (mut offset, mut hops, mut counted, mut alerts) = (0, Vec::new(), 0, 0);
-    let (mut spent_items, mut spent_hops) = (0, 0);
-    for pane in 0..seconds / 10 {
-        let items: Vec<Observation> = (pane * 10 * per_second..(pane + 1) * 10 * per_second).map(|index| Observation::Item(stream.item(index, &names))).collect();
-        let began = thread_ns();
+pub fn measure(load: &Load) -> Found {
+    let (config, watchlist) = (Arc::new(load.config()), Arc::new(Watchlist::empty()));
+    let stream = Stream::new(load.subjects, load.per_second, load.in_turn);
+    let before = resident_mib();
+    let mut monitor = match load.past_days {
+        0 => PartitionMonitor::new(config.clone(), watchlist, 0),
+        days => after(days, &config, &stream, &watchlist),
+    };
+    let (mut next, mut offset, mut panes, mut transitions, mut observations) = (0, 0, 0, 0, 0);
+    let (mut by_items, mut by_all, mut hops) = (0.0, 0.0, Vec::new());
+    let pane_ms = load.pane_seconds * 1000;
+    let (mut end, mut memory_course) = (0, Vec::new());
+    while end < (load.warm_seconds + load.seconds) * 1000 {
+        end += pane_ms;
+        let until = stream.until(end);
+        let items: Vec<Observation> = (next..until).map(|index| stream.item(index)).collect();
+        let began = thread_seconds();
         for item in &items {
             monitor.observe(item, offset);
             offset += 1;
         }
-        spent_items += thread_ns() - began;
-        counted += items.len();
-        drop(items);
-        let began = thread_ns();
-        let outputs = monitor.observe(&watermark((pane as i64 + 1) * 10_000), offset).1;
+        let counted = thread_seconds();
+        let hop = Instant::now();
+        let (_, outputs) = monitor.observe(&watermark(EventTime(end)), offset);
+        let hop = hop.elapsed().as_secs_f64() * 1e3;
+        let ended = thread_seconds();
         offset += 1;
-        let took = thread_ns() - began;
-        spent_hops += took;
-        hops.push(took);
-        alerts += outputs.iter().filter(|output| matches!(output, bellwether::pipeline::partition::Output::Alert(_))).count();
-        if pane % 60 == 59 {
-            let mut last = hops[hops.len() - 60..].to_vec();
-            last.sort_unstable();
-            println!("{} h: items {:.2} us each, hop p50 {:.1} ms, p98 {:.1}, max {:.1} ms, {:.0} obs/s", (pane + 1) as f64 / 360.0, spent_items as f64 / counted as f64 / 1e3,
-                last[30] as f64 / 1e6, last[58] as f64 / 1e6, last[59] as f64 / 1e6, counted as f64 / ((spent_items + spent_hops) as f64 / 1e9));
+        next = until;
+        let tenths = |end: i64| end / ((load.warm_seconds + load.seconds) * 100);
+        if tenths(end) > tenths(end - pane_ms) {
+            memory_course.push((end as f64 / 3_600_000.0, (resident_mib() - before).round()));
+        }
+        if end > load.warm_seconds * 1000 {
+            by_items += counted - began;
+            by_all += ended - began;
+            hops.push(hop);
+            observations += items.len();
+            panes += outputs.iter().filter(|output| matches!(output, Output::Pane(_))).count();
+            transitions += outputs.iter().filter(|output| matches!(output, Output::Alert(_))).count();
         }
     }
-    println!("{alerts} transitions");
-    let _ = (Instant::now(), EventTime(0));
-}
-
-pub fn fit() {
-    use bellwether::detect::baseline::{Baseline, Reach};
-    let hour = 3_600_000i64;
-    for days in [1i64, 7, 28] {
-        let reach = Reach { window_ms: 600_000, history_ms: 28 * 24 * hour, min_history_ms: hour, rise_ms: 48 * hour, refit: 1 };
-        let mut baseline = Baseline::new(reach, 4.0);
-        let names: Vec<Subject> = (0..1000).map(|number| Subject::entity(&format!("company-{number}"))).collect();
-        for slice in 0..days * 24 * 6 {
-            for (number, name) in names.iter().enumerate() {
-                let random = mix(number as u64 * 1_000_003 + slice as u64);
-                if random & 7 == 0 {
-                    baseline.push(name, EventTime(slice * 600_000), random >> 8 & 3);
-                }
-            }
-        }
-        let start = EventTime(days * 24 * hour + 1);
-        let began = Instant::now();
-        let _ = baseline.usual(&names[0], start);
-        let first = began.elapsed();
-        let began = Instant::now();
-        for name in &names[1..] { std::hint::black_box(baseline.usual(name, start)); }
-        let usual = began.elapsed();
-        let start = EventTime((days * 24 + 1) * hour + 1);
-        let _ = baseline.expected(&names[0], start);
-        let began = Instant::now();
-        for name in &names[1..] { std::hint::black_box(baseline.expected(name, start)); }
-        println!("{days} d: first {:.1} ms, usual {:.1} us, expected {:.1} us", first.as_secs_f64() * 1e3, usual.as_secs_f64() * 1e6 / 999.0, began.elapsed().as_secs_f64() * 1e6 / 999.0);
+    let memory_mib = resident_mib() - before;
+    if std::env::var_os("HOPS").is_some() { eprintln!("{:?}", hops.iter().map(|hop| hop.round()).collect::<Vec<_>>()); }
+    hops.sort_by(f64::total_cmp);
+    let at = |share: f64| hops[((share * hops.len() as f64).ceil() as usize).clamp(1, hops.len()) - 1];
+    let each = 1e6 / observations as f64;
+    Found {
+        observations,
+        panes,
+        transitions,
+        item_microseconds: by_items * each,
+        microseconds: by_all * each,
+        hop_p50_ms: at(0.5),
+        hop_p99_ms: at(0.99),
+        hop_most_ms: at(1.0),
+        memory_mib,
+        memory_course,
     }
 }

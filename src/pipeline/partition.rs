@@ -294,7 +294,8 @@ impl PartitionMonitor {
             let turn = |(subject, counts): &(&Subject, &WindowCounts)| {
                 (!alerting.contains(subject), subject.kind() == SubjectKind::Entity, std::cmp::Reverse(counts.count))
             };
-            let order = |one: &(&Subject, &WindowCounts), other: &(&Subject, &WindowCounts)| (turn(one), one.0).cmp(&(turn(other), other.0));
+            let order =
+                |one: &(&Subject, &WindowCounts), other: &(&Subject, &WindowCounts)| (turn(one), one.0).cmp(&(turn(other), other.0));
             shown.select_nth_unstable_by(most, order);
             shown.truncate(most);
         }

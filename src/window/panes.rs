@@ -6,8 +6,8 @@ use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 
-use super::{SubjectMap, WindowCounts};
 use super::sources::{SourceCounts, SourceNames};
+use super::{SubjectMap, WindowCounts};
 use crate::news::{EventTime, ItemObservation, SCHEMA_VERSION, Score, Sentiment, Subject};
 use crate::novelty::{Hashed, NegativeItem, Novel, Novelty, Sketch, StoryRecord};
 

@@ -1,0 +1,312 @@
+//! `docs/performance.json` → the tables of `docs/performance.md` between their markers, and pictures beside it.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// In the order of the document.
+pub const PARTS: [&str; 6] = ["monitor", "subjects", "horizon", "past", "memory", "allocator"];
+
+/// Median and extremes of repeated runs.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Spread {
+    pub median: f64,
+    pub least: f64,
+    pub most: f64,
+}
+
+impl Spread {
+    pub fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
+        Self { median: rounded(values[values.len() / 2]), least: rounded(values[0]), most: rounded(values[values.len() - 1]) }
+    }
+}
+
+fn docs(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)
+}
+
+pub fn read() -> Value {
+    match std::fs::read_to_string(docs("performance.json")) {
+        Ok(text) => serde_json::from_str(&text).expect("docs/performance.json is JSON"),
+        Err(_) => Value::Object(Default::default()),
+    }
+}
+
+pub fn write(all: &Value) {
+    let text = serde_json::to_string_pretty(all).expect("plain values") + "\n";
+    std::fs::write(docs("performance.json"), text).expect("docs is a folder");
+    let path = docs("performance.md");
+    let document = std::fs::read_to_string(&path).expect("docs/performance.md is there");
+    std::fs::write(path, fill(&document, all)).expect("docs is a folder");
+    if let (Some(subjects), Some(horizon)) = (all.get("subjects"), all.get("horizon")) {
+        std::fs::write(docs("hop.svg"), hop_picture(&subjects["figures"], &horizon["figures"])).expect("docs is a folder");
+    }
+}
+
+/// The document with all blocks between `<!-- figures: NAME -->` and `<!-- end -->` made anew.
+///
+/// # Panics
+/// Where a block of [`PARTS`] is missing or does not end.
+pub fn fill(document: &str, all: &Value) -> String {
+    let mut document = document.to_owned();
+    for name in PARTS {
+        let begin = format!("<!-- figures: {name} -->\n");
+        let from = document.find(&begin).unwrap_or_else(|| panic!("docs/performance.md has no {begin}")) + begin.len();
+        let length = document[from..].find("<!-- end -->").unwrap_or_else(|| panic!("the block {name} has no end"));
+        let text = all.get(name).map_or_else(|| "Not measured yet.\n".to_owned(), |part| text(name, part));
+        document.replace_range(from..from + length, &format!("\n{text}\n"));
+    }
+    document
+}
+
+pub fn load() -> f64 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().next().and_then(|load| load.parse().ok()).unwrap_or_default()
+}
+
+/// Cores and memory of this machine.
+pub fn machine() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let value = |text: &str, key: &str| {
+        text.lines().find(|line| line.starts_with(key)).and_then(|line| line.split_once(':')).map(|(_, value)| value.trim().to_owned())
+    };
+    let model = value(&read("/proc/cpuinfo"), "model name").unwrap_or_else(|| "unknown processor".into());
+    let memory = value(&read("/proc/meminfo"), "MemTotal").unwrap_or_default();
+    let gib = memory.split_whitespace().next().and_then(|kib| kib.parse::<f64>().ok()).unwrap_or_default() / 1048576.0;
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!("{cores} cores of {model}, {gib:.0} GiB")
+}
+
+pub fn text(name: &str, part: &Value) -> String {
+    let figures = &part["figures"];
+    let tables = match name {
+        "monitor" => table(
+            &["subjects", "observations a second and core", "of it counting", "hop p50", "hop p99", "panes", "memory", "runs"],
+            each(figures, |row| {
+                vec![
+                    thousands(&row["load"]["subjects"]),
+                    whole(&row["observations_per_second"]),
+                    percent(&row["item_microseconds"], &row["microseconds"]),
+                    milliseconds(&row["hop_p50_ms"]),
+                    milliseconds(&row["hop_p99_ms"]),
+                    thousands(&row["panes"]),
+                    mebibytes(&row["memory_mib"]),
+                    row["runs"].to_string(),
+                ]
+            }),
+        ),
+        "subjects" => {
+            let hops = |figures: &Value| {
+                each(figures, |row| {
+                    let touched = row["load"]["per_second"].as_f64().unwrap_or_default() * 10.0;
+                    vec![
+                        thousands(&row["load"]["subjects"]),
+                        grouped(touched as u64),
+                        milliseconds(&row["hop_p50_ms"]),
+                        milliseconds(&row["hop_most_ms"]),
+                    ]
+                })
+            };
+            let rows = [hops(&figures["all"]), hops(&figures["thousand"])].concat();
+            table(&["subjects known", "items in a pane", "hop p50", "longest hop"], rows)
+        }
+        "horizon" => {
+            let hops = |figures: &Value| {
+                each(figures, |row| {
+                    let per_pane = row["load"]["per_second"].as_f64().unwrap_or_default() * 60.0;
+                    let minutes = row["load"]["window_minutes"].as_u64().unwrap_or_default();
+                    vec![
+                        if minutes < 1440 { format!("{} h", minutes / 60) } else { format!("{} d", minutes / 1440) },
+                        grouped(per_pane.round() as u64),
+                        grouped((per_pane * minutes as f64).round() as u64),
+                        milliseconds(&row["hop_p50_ms"]),
+                        milliseconds(&row["hop_p99_ms"]),
+                        mebibytes(&row["memory_mib"]),
+                    ]
+                })
+            };
+            let rows = [hops(&figures["some"]), hops(&figures["all"])].concat();
+            table(&["window", "subjects in a pane", "rows in the window", "hop p50", "hop p99", "memory"], rows)
+        }
+        "past" => table(
+            &["past", "hop p50", "hop p99", "longest hop of an hour", "observations a second and core", "memory"],
+            each(figures, |row| {
+                vec![
+                    format!("{} d", row["load"]["past_days"]),
+                    milliseconds(&row["hop_p50_ms"]),
+                    milliseconds(&row["hop_p99_ms"]),
+                    milliseconds(&row["hop_most_ms"]),
+                    whole(&row["observations_per_second"]),
+                    mebibytes(&row["memory_mib"]),
+                ]
+            }),
+        ),
+        "memory" => {
+            let row = &figures[0];
+            let course = row["memory_course"].as_array().into_iter().flatten();
+            table(
+                &["event time", "memory"],
+                course.map(|point| {
+                    vec![format!("{:.0} h", point[0].as_f64().unwrap_or(0.0)), format!("{:.0} MiB", point[1].as_f64().unwrap_or(0.0))]
+                }),
+            )
+        }
+        "allocator" => table(
+            &["allocator", "observations a second and core", "hop p50", "hop p99", "memory", "runs"],
+            each(figures, |row| {
+                vec![
+                    row["allocator"].as_str().unwrap_or_default().to_owned(),
+                    whole(&row["observations_per_second"]),
+                    milliseconds(&row["hop_p50_ms"]),
+                    milliseconds(&row["hop_p99_ms"]),
+                    mebibytes(&row["memory_mib"]),
+                    row["runs"].to_string(),
+                ]
+            }),
+        ),
+        _ => unreachable!("main lets only parts through"),
+    };
+    let said = |key: &str| part[key].as_str().unwrap_or_default();
+    let load = part["load_before"].as_f64().unwrap_or_default();
+    format!("{tables}\n`{}`, {}, {}, load before {load:.1}.\n", said("command"), said("date"), said("machine"))
+}
+
+fn each(rows: &Value, row: impl Fn(&Value) -> Vec<String>) -> Vec<Vec<String>> {
+    rows.as_array().into_iter().flatten().map(row).collect()
+}
+
+fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut text = format!("| {} |\n|{}\n", head.join(" | "), "---|".repeat(head.len()));
+    for row in rows {
+        writeln!(text, "| {} |", row.join(" | ")).expect("text grows");
+    }
+    text
+}
+
+fn spread(value: &Value) -> Spread {
+    serde_json::from_value(value.clone()).unwrap_or(Spread { median: f64::NAN, least: f64::NAN, most: f64::NAN })
+}
+
+fn whole(value: &Value) -> String {
+    let Spread { median, least, most } = spread(value);
+    format!("{} ({} to {})", grouped(median as u64), grouped(least as u64), grouped(most as u64))
+}
+
+fn milliseconds(value: &Value) -> String {
+    let median = spread(value).median;
+    if median < 10.0 { format!("{median:.2} ms") } else { format!("{median:.0} ms") }
+}
+
+fn mebibytes(value: &Value) -> String {
+    format!("{} MiB", grouped(spread(value).median as u64))
+}
+
+fn percent(part: &Value, of: &Value) -> String {
+    format!("{:.0}%", 100.0 * spread(part).median / spread(of).median)
+}
+
+fn thousands(value: &Value) -> String {
+    grouped(value.as_u64().unwrap_or_default())
+}
+
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+const INK: &str = "#1f2933";
+const COLOURS: [&str; 3] = ["#1769aa", "#c2410c", "#4d7c0f"];
+
+/// A line of points in a picture of two logarithmic axes.
+struct Line<'a> {
+    name: &'a str,
+    points: Vec<(f64, f64)>,
+}
+
+/// `ticks`: values and what they are called.
+fn log_log(left: f64, title: &str, ticks: &[(f64, &str)], lines: &[Line]) -> String {
+    let (width, height, top, bottom) = (300.0, 220.0, 44.0, 264.0);
+    let (first, last) = (ticks[0].0.ln(), ticks[ticks.len() - 1].0.ln());
+    let x = |value: f64| left + (value.ln() - first) / (last - first) * width;
+    let (least, most) = (0.01f64, 10_000.0f64);
+    let y = |value: f64| bottom - (value.max(least).ln() - least.ln()) / (most.ln() - least.ln()) * height;
+    let mut body = format!("<text x=\"{left}\" y=\"{}\" font-weight=\"600\">{title}</text>", top - 20.0);
+    for (value, name) in
+        [(0.01, "10 µs"), (0.1, "0.1 ms"), (1.0, "1 ms"), (10.0, "10 ms"), (100.0, "0.1 s"), (1000.0, "1 s"), (10_000.0, "10 s")]
+    {
+        let at = y(value);
+        write!(body, "<line x1=\"{left}\" x2=\"{}\" y1=\"{at:.1}\" y2=\"{at:.1}\" stroke=\"#d5dae0\"/>", left + width).expect("text grows");
+        write!(body, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\" font-size=\"11\">{name}</text>", left - 6.0, at + 4.0)
+            .expect("text grows");
+    }
+    for (value, name) in ticks {
+        let at = x(*value);
+        write!(body, "<text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\" font-size=\"11\">{name}</text>", bottom + 18.0)
+            .expect("text grows");
+    }
+    let limit = y(50.0);
+    write!(
+        body,
+        "<line x1=\"{left}\" x2=\"{}\" y1=\"{limit:.1}\" y2=\"{limit:.1}\" stroke=\"{INK}\" stroke-dasharray=\"4 4\"/>",
+        left + width
+    )
+    .expect("text grows");
+    write!(body, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\" font-size=\"11\">50 ms</text>", left + width - 4.0, limit - 4.0)
+        .expect("text grows");
+    for (line, colour) in lines.iter().zip(COLOURS) {
+        let points: Vec<String> = line.points.iter().map(|&(at, value)| format!("{:.1},{:.1}", x(at), y(value))).collect();
+        write!(body, "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>", points.join(" "))
+            .expect("text grows");
+        for point in &points {
+            let (x, y) = point.split_once(',').expect("written so above");
+            write!(body, "<circle cx=\"{x}\" cy=\"{y}\" r=\"3.5\" fill=\"{colour}\"/>").expect("text grows");
+        }
+    }
+    for (place, (line, colour)) in lines.iter().zip(COLOURS).enumerate() {
+        let at = bottom + 40.0 + 18.0 * place as f64;
+        write!(body, "<circle cx=\"{}\" cy=\"{}\" r=\"4\" fill=\"{colour}\"/>", left + 6.0, at - 4.0).expect("text grows");
+        write!(body, "<text x=\"{}\" y=\"{at}\" font-size=\"12\">{}</text>", left + 16.0, line.name).expect("text grows");
+    }
+    body
+}
+
+fn points(rows: &Value, at: &str) -> Vec<(f64, f64)> {
+    let row = |row: &Value| (row["load"][at].as_f64().unwrap_or_default(), spread(&row["hop_p50_ms"]).median);
+    rows.as_array().into_iter().flatten().map(row).collect()
+}
+
+fn hop_picture(subjects: &Value, horizon: &Value) -> String {
+    let by_subjects = log_log(
+        64.0,
+        "Time per hop by subjects",
+        &[(1e2, "100"), (1e3, "1,000"), (1e4, "10,000"), (1e5, "100,000"), (1e6, "a million")],
+        &[
+            Line { name: "all of them in every pane", points: points(&subjects["all"], "subjects") },
+            Line { name: "a thousand items in every pane", points: points(&subjects["thousand"], "subjects") },
+        ],
+    );
+    let by_horizon = log_log(
+        454.0,
+        "by length of the window, 10,000 subjects",
+        &[(60.0, "1 h"), (360.0, "6 h"), (1440.0, "1 d"), (10_080.0, "7 d"), (40_320.0, "28 d")],
+        &[
+            Line { name: "250 of them in every pane of a minute", points: points(&horizon["some"], "window_minutes") },
+            Line { name: "all of them in every pane", points: points(&horizon["all"], "window_minutes") },
+        ],
+    );
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 790 340\" font-family=\"system-ui, sans-serif\" font-size=\"13\" fill=\"{INK}\">\
+         <rect width=\"790\" height=\"340\" fill=\"#ffffff\"/>{by_subjects}{by_horizon}</svg>\n"
+    )
+}
