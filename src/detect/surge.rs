@@ -4,12 +4,16 @@
 //! ones. Both speak in expected false alarms per month, so that the user's budget is compared with nothing but itself.
 
 use serde::{Deserialize, Serialize};
+use statrs::function::beta::beta_reg;
 use statrs::function::gamma::ln_gamma;
 
 use crate::news::EventTime;
 
 /// 30 days.
 pub const MONTH_MS: f64 = 30.0 * 86_400_000.0;
+
+/// Each term of a tail is at least about this part of the one before it.
+const SLOW: f64 = 0.6;
 
 /// Number of items whose rate is Gamma distributed (Greenwood and Yule 1920, *An Inquiry into the Nature of Frequency
 /// Distributions Representative of Multiple Happenings*): variance = mean + mean² / shape.
@@ -47,6 +51,11 @@ impl NegativeBinomial {
                 below += term;
             }
             return (1.0 - below).clamp(0.0, 1.0);
+        }
+        // P(X > count) is a regularised incomplete beta function (Abramowitz and Stegun 1964, 26.5.26). Where terms fall slowly
+        // it takes less than adding them up.
+        if growth > SLOW {
+            return (term * part + beta_reg(count + 1.0, self.shape, growth)).min(1.0);
         }
         let mut tail = term * part;
         loop {
@@ -209,6 +218,19 @@ mod tests {
             term *= (k as f64 + shape) / (k as f64 + 1.0) * (1.0 - p);
         }
         1.0 - below - term / 2.0
+    }
+
+    #[test]
+    fn a_tail_is_the_same_by_its_terms_and_by_the_beta_function() {
+        for (mean, shape) in [(0.5, 0.3), (4.0, 2.0), (30.0, 1.5), (200.0, 5.0), (1000.0, 0.7)] {
+            let distribution = NegativeBinomial { mean, shape };
+            for count in [1.0, 1.5, 3.0, 10.0].map(|times: f64| (mean * times).ceil() as u64 + 1) {
+                let terms = (count + 1..count + 400_000).map(|count| distribution.ln_probability(count as f64).exp());
+                let sum = terms.fold((0.0, 1.0), |(sum, last), term| if last < 1e-18 * sum { (sum, last) } else { (sum + term, term) }).0;
+                let tail = distribution.tail(count, 0.0);
+                assert!((tail / sum - 1.0).abs() < 1e-9, "mean {mean}, shape {shape}, count {count}: {tail} and {sum}");
+            }
+        }
     }
 
     #[test]
