@@ -165,9 +165,6 @@ pub fn measure(load: &Load) -> Found {
         }
     }
     let memory_mib = resident_mib() - before;
-    if std::env::var_os("HOPS").is_some() {
-        eprintln!("{:?}", hops.iter().map(|hop| hop.round()).collect::<Vec<_>>());
-    }
     hops.sort_by(f64::total_cmp);
     let at = |share: f64| hops[((share * hops.len() as f64).ceil() as usize).clamp(1, hops.len()) - 1];
     let each = 1e6 / observations as f64;

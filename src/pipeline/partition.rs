@@ -287,19 +287,17 @@ impl PartitionMonitor {
     /// Of the subjects with an open alert, and then of those with most items, as many as are shown.
     fn view(&mut self, end: EventTime) -> View {
         let windows = self.history.windows(self.config.window.size.ms());
-        let mut shown: Vec<(&Subject, &WindowCounts)> = windows.iter().collect();
+        let alerting = self.detector.alerting();
+        let turn = |(subject, counts): (&Subject, &WindowCounts)| {
+            (!alerting.contains(subject), subject.kind() == SubjectKind::Entity, std::cmp::Reverse(counts.count))
+        };
+        let mut shown: Vec<_> = windows.iter().map(|window| (turn(window), window.0, window.1)).collect();
         let most = self.config.http.subjects;
         if shown.len() > most {
-            let alerting = self.detector.alerting();
-            let turn = |(subject, counts): &(&Subject, &WindowCounts)| {
-                (!alerting.contains(subject), subject.kind() == SubjectKind::Entity, std::cmp::Reverse(counts.count))
-            };
-            let order =
-                |one: &(&Subject, &WindowCounts), other: &(&Subject, &WindowCounts)| (turn(one), one.0).cmp(&(turn(other), other.0));
-            shown.select_nth_unstable_by(most, order);
+            shown.select_nth_unstable_by(most, |one, other| (one.0, one.1).cmp(&(other.0, other.1)));
             shown.truncate(most);
         }
-        let windows: BTreeMap<Subject, WindowCounts> = shown.into_iter().map(|(subject, counts)| (subject.clone(), *counts)).collect();
+        let windows: BTreeMap<Subject, WindowCounts> = shown.into_iter().map(|(_, subject, counts)| (subject.clone(), *counts)).collect();
         let mood = |(subject, counts): (&Subject, &WindowCounts)| {
             let index = self.index.at(subject, end).unwrap_or_default();
             (subject.clone(), Mood { index, buzz: self.detector.buzz(subject, end, counts) })
@@ -436,6 +434,27 @@ mod tests {
             panes[0].novel_negative
         };
         assert_eq!((novel("24h"), novel("0s")), (1, 2));
+    }
+
+    #[test]
+    fn of_more_subjects_than_are_shown_those_with_an_alert_come_first() {
+        let text = "[window]\npane='10s'\nsize='2m'\nhop='10s'\n[http]\nsubjects=3\n[rules.mood]\ngroup_by='entity'\ncondition='level'\n\
+                    min_count=3\nconfidence=0.9\nwarning=-0.3\ncritical=-0.9\nresolve=0.0";
+        let mut monitor = PartitionMonitor::new(Arc::new(Config::from_toml(text, &[], None).unwrap()), Arc::new(Watchlist::empty()), 0);
+        let told = |subject: &str, items: usize, sentiment: Sentiment| {
+            (0..items).map(|number| Observation::Item(item(subject, &number.to_string(), 1_000, sentiment))).collect::<Vec<_>>()
+        };
+        let log = [
+            told("entity:loud", 9, Sentiment::Positive),
+            told("entity:louder", 12, Sentiment::Positive),
+            told("entity:bad", 6, Sentiment::Negative),
+            told("topic:Macro", 1, Sentiment::Neutral),
+            vec![watermark(60_000)],
+        ];
+        let outputs = run(&mut monitor, &log.concat(), 0);
+        let views = outputs.iter().filter_map(|output| if let Output::View(view) = output { Some(view) } else { None });
+        let shown: Vec<Vec<&str>> = views.map(|view| view.windows.keys().map(Subject::as_str).collect()).collect();
+        assert!(!shown.is_empty() && shown.iter().all(|shown| *shown == ["entity:bad", "entity:louder", "topic:Macro"]), "{shown:?}");
     }
 
     #[test]
