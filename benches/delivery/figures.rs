@@ -12,6 +12,7 @@ pub struct Figures {
     pub takeover: Option<Measured<Vec<Takeover>>>,
     pub rebalance: Option<Measured<Vec<Rebalance>>>,
     pub latency: Option<Measured<Vec<Latency>>>,
+    pub load: Option<Measured<Load>>,
     pub throughput: Option<Measured<Vec<Throughput>>>,
     pub commit_interval: Option<Measured<Vec<CommitInterval>>>,
     pub restore: Option<Measured<Restore>>,
@@ -82,6 +83,25 @@ pub struct Latency {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Load {
+    /// What both roles work off at most, and what they work off where twice as much comes.
+    pub items_per_second: f64,
+    pub twice_items_per_second: f64,
+    pub steps: Vec<LoadStep>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoadStep {
+    pub share: f64,
+    pub scored_per_second: f64,
+    pub transitions: usize,
+    pub p50_ms: f64,
+    pub p99_ms: f64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Throughput {
     pub processes: usize,
     pub records: usize,
@@ -133,7 +153,8 @@ pub struct Backpressure {
 }
 
 /// The parts by their names, in the order of the document.
-pub const PARTS: [&str; 8] = ["kills", "takeover", "rebalance", "latency", "throughput", "commit-interval", "restore", "backpressure"];
+pub const PARTS: [&str; 9] =
+    ["kills", "takeover", "rebalance", "latency", "load", "throughput", "commit-interval", "restore", "backpressure"];
 
 impl Figures {
     /// The text of one part; `None` where it was not measured or there is no such part.
@@ -143,6 +164,7 @@ impl Figures {
             "takeover" => self.takeover.as_ref().map(|part| part.text(|rows| takeover(rows))),
             "rebalance" => self.rebalance.as_ref().map(|part| part.text(|rows| rebalance(rows))),
             "latency" => self.latency.as_ref().map(|part| part.text(|rows| latency(rows))),
+            "load" => self.load.as_ref().map(|part| part.text(load)),
             "throughput" => self.throughput.as_ref().map(|part| part.text(|rows| throughput(rows))),
             "commit-interval" => self.commit_interval.as_ref().map(|part| part.text(|rows| commit_interval(rows))),
             "restore" => self.restore.as_ref().map(|part| part.text(restore)),
@@ -232,6 +254,21 @@ fn latency(rows: &[Latency]) -> String {
         ]
     };
     table(["transactions", "`kafka.commit_interval`", "p50", "p99", "transitions"], rows.iter().map(row))
+}
+
+fn load(figures: &Load) -> String {
+    let row = |step: &LoadStep| {
+        [
+            format!("{:.0}%", step.share * 100.0),
+            format!("{:.0}", step.scored_per_second),
+            format!("{:.0} ms", step.p50_ms),
+            format!("{:.0} ms", step.p99_ms),
+            step.transitions.to_string(),
+        ]
+    };
+    let most = ["100%".to_owned(), format!("{:.0}", figures.items_per_second), String::new(), String::new(), String::new()];
+    let twice = ["200%".to_owned(), format!("{:.0}", figures.twice_items_per_second), String::new(), String::new(), String::new()];
+    table(["load", "items a second", "p50", "p99", "transitions"], figures.steps.iter().map(row).chain([most, twice]))
 }
 
 fn throughput(rows: &[Throughput]) -> String {

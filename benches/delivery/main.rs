@@ -83,6 +83,7 @@ fn measure(part: &str, sizes: &Sizes) {
         "takeover" => run!(takeover),
         "rebalance" => run!(rebalance),
         "latency" => run!(latency),
+        "load" => run!(load),
         "throughput" => run!(throughput),
         "commit-interval" => run!(commit_interval),
         "restore" => run!(restore),

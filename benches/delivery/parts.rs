@@ -1,8 +1,8 @@
 //! The parts: each starts a broker of its own, measures, checks, and gives its figures.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bellwether::config::Config;
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::common::past::{self, Past, Size, fill, keyed, past};
 use crate::common::{Broker, Process, Site, finish, get, observations, read_topic, root, wait_for};
-use crate::figures::{Backpressure, CommitInterval, Kills, Latency, Rebalance, Restore, Takeover, Throughput};
+use crate::figures::{Backpressure, CommitInterval, Kills, Latency, Load, LoadStep, Rebalance, Restore, Takeover, Throughput};
 use crate::live::{self, Seen, Stream, Subscriber};
 use crate::{Sizes, percentile, spread};
 
@@ -244,77 +244,146 @@ pub fn latency(sizes: &Sizes) -> Vec<Latency> {
     let commit_interval_ms = sizes.get("interval", Config::default().kafka.commit_interval.ms() as u64);
     [true, false]
         .map(|transactions| {
-            let delays = delays(&broker, &format!("latency-{transactions}"), transactions, commit_interval_ms, seconds);
-            let (p50_ms, p99_ms) = (percentile(&delays, 0.5), percentile(&delays, 0.99));
-            Latency { transactions, commit_interval_ms, transitions: delays.len(), p50_ms, p99_ms }
+            let run = Turns { name: format!("latency-{transactions}"), transactions, commit_interval_ms, per_second: 20.0, seconds };
+            let Delays { milliseconds, .. } = run.measure(&broker);
+            let (p50_ms, p99_ms) = (percentile(&milliseconds, 0.5), percentile(&milliseconds, 0.99));
+            Latency { transactions, commit_interval_ms, transitions: milliseconds.len(), p50_ms, p99_ms }
         })
         .into()
 }
 
-/// The mood of the market turns with every hop. Not a second, so that hops and commits do not keep step.
-const HOP_MS: i64 = 1_100;
-
-/// Both roles and the shipped model: how long after the watermark could have passed the end of its window each transition
-/// reaches a subscriber, in milliseconds.
-fn delays(broker: &Broker, name: &str, transactions: bool, commit_interval_ms: u64, seconds: u64) -> Vec<f64> {
-    const PARTITIONS: i32 = 2;
-    let rules = format!(
-        "[window]\npane = '{HOP_MS}ms'\nsize = '{HOP_MS}ms'\nhop = '{HOP_MS}ms'\n[rules.mood]\ngroup_by = 'market'\ncondition = 'share'\n\
-         min_count = 1\nwarning = 0.6\ncritical = 0.9\nresolve = 0.4\nkeep_firing_for = '0s'\ncooldown = '0s'"
-    );
-    let kafka = format!("commit_interval = '{commit_interval_ms}ms'\ntransactions = {transactions}");
-    let site = site(broker, name, PARTITIONS, &kafka, "", &rules);
-    let mut process = site.run("both");
-    process.wait_ready();
-    let subscriber = Subscriber::start(&site.brokers, &format!("{name}.alerts"), PARTITIONS);
-    let stop = Arc::new(AtomicBool::new(false));
-    let feeding = {
-        let (stop, topic, producer) = (stop.clone(), format!("{name}.raw"), live::producer(&site.brokers));
-        std::thread::spawn(move || feed(&producer, &topic, PARTITIONS, &stop))
+/// What both roles can do at most, and how long alerts take at parts of it.
+pub fn load(sizes: &Sizes) -> Load {
+    let seconds = sizes.get("seconds", 60);
+    let broker = Broker::start();
+    let run = |name: &str, per_second: f64| {
+        let commit_interval_ms = Config::default().kafka.commit_interval.ms() as u64;
+        Turns { name: format!("load-{name}"), transactions: true, commit_interval_ms, per_second, seconds }.measure(&broker)
     };
-    let disorder_ms = Config::default().watermark.disorder.ms();
-    // The first commits, pages of code and connections are not what a desk waits for day by day.
-    let warm = EventTime::now().plus(15_000);
-    let mut delays = Vec::new();
-    subscriber.watch(Instant::now() + Duration::from_secs(15 + seconds), |seen| {
-        let alert: Value = serde_json::from_slice(&seen.payload).unwrap();
-        let end = EventTime::parse(alert["at"].as_str().unwrap()).unwrap();
-        if end >= warm {
-            delays.push((seen.at.0 - end.0 - disorder_ms) as f64);
-        }
-        false
-    });
-    stop.store(true, Ordering::SeqCst);
-    feeding.join().unwrap();
-    finish(vec![process]);
-    let (p50, p99) = (percentile(&delays, 0.5), percentile(&delays, 0.99));
-    println!("{name}, {commit_interval_ms} ms: {} transitions, p50 {p50} ms, p99 {p99} ms", delays.len());
-    let due = seconds as usize * 1000 / HOP_MS as usize;
-    assert!(delays.len() * 10 > due * 8, "{} transitions in {seconds} s, where {due} were due", delays.len());
-    delays
+    let pace = |per_second: f64| run(&format!("flood-{per_second:.0}"), per_second).scored_per_second;
+    // Whatever is too much.
+    let items_per_second = pace(sizes.get("items", 3000) as f64);
+    let steps = [0.1, 0.25, 0.5, 0.8, 0.95]
+        .map(|share| {
+            let Delays { milliseconds, scored_per_second } = run(&format!("{:.0}", share * 100.0), share * items_per_second);
+            let (p50_ms, p99_ms) = (percentile(&milliseconds, 0.5), percentile(&milliseconds, 0.99));
+            LoadStep { share, scored_per_second, transitions: milliseconds.len(), p50_ms, p99_ms }
+        })
+        .into();
+    Load { items_per_second, twice_items_per_second: pace(2.0 * items_per_second), steps }
 }
 
-/// One item for each partition ten times a second, good news and bad in turns of a hop.
-fn feed(producer: &ThreadedProducer<DefaultProducerContext>, topic: &str, partitions: i32, stop: &AtomicBool) {
-    for number in 0.. {
-        let began = Instant::now();
-        if stop.load(Ordering::SeqCst) {
-            break;
+/// The mood of the market turns with every hop. Not a second, so that hops and commits do not keep step.
+const HOP_MS: i64 = 1_100;
+const FEED_PARTITIONS: usize = 2;
+
+/// A stream of news whose mood turns, through both roles and the shipped model.
+struct Turns {
+    name: String,
+    transactions: bool,
+    commit_interval_ms: u64,
+    per_second: f64,
+    seconds: u64,
+}
+
+struct Delays {
+    /// From the produce of the item that lets the watermark pass the end of a window to the subscriber's sight of the
+    /// transition, each.
+    milliseconds: Vec<f64>,
+    scored_per_second: f64,
+}
+
+impl Turns {
+    fn measure(&self, broker: &Broker) -> Delays {
+        let Self { name, transactions, commit_interval_ms, per_second, seconds } = self;
+        let rules = format!(
+            "[window]\npane = '{HOP_MS}ms'\nsize = '{HOP_MS}ms'\nhop = '{HOP_MS}ms'\n[rules.mood]\ngroup_by = 'market'\ncondition = 'share'\n\
+             min_count = 1\nwarning = 0.6\ncritical = 0.9\nresolve = 0.4\nkeep_firing_for = '0s'\ncooldown = '0s'"
+        );
+        let kafka = format!("commit_interval = '{commit_interval_ms}ms'\ntransactions = {transactions}");
+        let site = site(broker, name, FEED_PARTITIONS as i32, &kafka, "", &rules);
+        let mut process = site.run("both");
+        process.wait_ready();
+        let subscriber = Subscriber::start(&site.brokers, &format!("{name}.alerts"), FEED_PARTITIONS as i32);
+        let stop = Arc::new(AtomicBool::new(false));
+        let produced = Arc::new(Produced::default());
+        let feeding = {
+            let (stop, topic, producer) = (stop.clone(), format!("{name}.raw"), live::producer(&site.brokers));
+            let (produced, per_second) = (produced.clone(), *per_second);
+            std::thread::spawn(move || feed(&producer, &topic, per_second, &produced, &stop))
+        };
+        let disorder_ms = Config::default().watermark.disorder.ms();
+        // The first commits, pages of code and connections are not what a desk waits for day by day.
+        subscriber.watch(Instant::now() + Duration::from_secs(15), |_| false);
+        let scored = || process.metric("bellwether_items_total{outcome=\"scored\"}");
+        let (warm, from, before, mut milliseconds) = (EventTime::now(), Instant::now(), scored(), Vec::new());
+        subscriber.watch(from + Duration::from_secs(*seconds), |seen| {
+            let alert: Value = serde_json::from_slice(&seen.payload).unwrap();
+            let end = EventTime::parse(alert["at"].as_str().unwrap()).unwrap();
+            if end >= warm
+                && let Some(trigger) = produced.first_at(end.0 + disorder_ms)
+            {
+                milliseconds.push((seen.at.0 - trigger) as f64);
+            }
+            false
+        });
+        let scored_per_second = (scored() - before) / from.elapsed().as_secs_f64();
+        stop.store(true, Ordering::SeqCst);
+        feeding.join().unwrap();
+        finish(vec![process]);
+        if !milliseconds.is_empty() {
+            let (p50, p99) = (percentile(&milliseconds, 0.5), percentile(&milliseconds, 0.99));
+            println!("{name}: {} transitions, p50 {p50} ms, p99 {p99} ms, {scored_per_second:.0} items a second", milliseconds.len());
         }
-        for partition in 0..partitions {
-            let now = EventTime::now();
-            let title = match now.0.div_euclid(HOP_MS) % 2 {
-                0 => "Harbour Bank shares crash after huge losses, bankruptcy feared",
-                _ => "Harbour Bank profit jumps to record high, shares surge",
-            };
-            let item = json!({"id": format!("n-{number}-{partition}"), "title": title, "published_at": now.0, "source": "wire.example"});
-            let payload = item.to_string();
-            let record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).partition(partition).payload(payload.as_bytes());
-            producer.send(record).map_err(|(error, _)| error).unwrap();
-        }
-        std::thread::sleep(Duration::from_millis(100).saturating_sub(began.elapsed()));
+        Delays { milliseconds, scored_per_second }
     }
-    producer.flush(Duration::from_secs(10)).unwrap();
+}
+
+/// When items were produced, which is when they were published, by partition.
+#[derive(Default)]
+struct Produced([Mutex<Vec<i64>>; FEED_PARTITIONS]);
+
+impl Produced {
+    fn note(&self, partition: usize, at: EventTime) {
+        self.0[partition].lock().unwrap().push(at.0);
+    }
+
+    /// The first moment at which every partition has had an item of `at` or later.
+    fn first_at(&self, at: i64) -> Option<i64> {
+        let first = |times: &Mutex<Vec<i64>>| {
+            let times = times.lock().unwrap();
+            times.get(times.partition_point(|&time| time < at)).copied()
+        };
+        self.0.iter().map(first).try_fold(i64::MIN, |latest, first| Some(latest.max(first?)))
+    }
+}
+
+/// Good news and bad in turns of a hop, evenly over time and partitions. No text comes twice.
+fn feed(producer: &ThreadedProducer<DefaultProducerContext>, topic: &str, per_second: f64, produced: &Produced, stop: &AtomicBool) {
+    let began = Instant::now();
+    let mut number = 0;
+    while !stop.load(Ordering::SeqCst) {
+        while (number as f64) < began.elapsed().as_secs_f64() * per_second {
+            let now = EventTime::now();
+            let share = number % 1000;
+            let title = match now.0.div_euclid(HOP_MS) % 2 {
+                0 => format!("Harbour Bank shares crash {share}% after huge losses of ${number} million, bankruptcy feared"),
+                _ => format!("Harbour Bank profit jumps {share}% to record ${number} million, shares surge"),
+            };
+            let partition = number % FEED_PARTITIONS;
+            let item = json!({"id": format!("n-{number}"), "title": title, "published_at": now.0, "source": "wire.example"});
+            let payload = item.to_string();
+            let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).partition(partition as i32).payload(payload.as_bytes());
+            while let Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) = producer.send(record) {
+                record = back;
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            produced.note(partition, now);
+            number += 1;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    producer.flush(Duration::from_secs(60)).unwrap();
 }
 
 // --- How many observations a second
@@ -405,7 +474,14 @@ pub fn commit_interval(sizes: &Sizes) -> Vec<CommitInterval> {
     let broker = Broker::start();
     [50, 100, 200, 500, 1000]
         .map(|interval_ms| {
-            let delays = delays(&broker, &format!("interval-{interval_ms}"), true, interval_ms, seconds);
+            let run = Turns {
+                name: format!("interval-{interval_ms}"),
+                transactions: true,
+                commit_interval_ms: interval_ms,
+                per_second: 20.0,
+                seconds,
+            };
+            let delays = run.measure(&broker).milliseconds;
             let runs: Vec<(f64, f64)> =
                 (0..3).map(|run| pace(&broker, &format!("interval-{interval_ms}-{run}"), 1, records, interval_ms)).collect();
             CommitInterval {

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::Error;
 use super::unpublishable::Unpublishable;
+use super::{Error, Pace};
 use crate::classify::drift::{DriftMonitor, Reference};
 use crate::classify::{Classify, Ticket};
 use crate::config::{Config, DriftConfig};
@@ -92,7 +92,7 @@ pub fn run(parts: Parts, classify: Arc<dyn Classify>, stop: CancellationToken) -
         tallies: BTreeMap::new(),
         offsets: BTreeMap::new(),
         finished: BTreeMap::new(),
-        committed_at: Instant::now(),
+        pace: Pace::new(parts.config.kafka.commit_interval.duration()),
         ahead_said_at: None,
         identity: classify.identity().clone(),
         drift: watch_drift(parts.config.drift, classify.drift_reference()),
@@ -312,7 +312,7 @@ struct PublishStage {
     offsets: BTreeMap<i32, i64>,
     /// The last that was finished of each partition.
     finished: BTreeMap<i32, i64>,
-    committed_at: Instant,
+    pace: Pace,
     /// When it was said last that Kafka timestamps are ahead of this machine's clock.
     ahead_said_at: Option<Instant>,
     identity: crate::news::ModelIdentity,
@@ -324,7 +324,11 @@ impl PublishStage {
         let interval = self.parts.config.watermark.interval.duration();
         let tick = interval.min(self.parts.config.kafka.commit_interval.duration());
         loop {
-            match steps.recv_timeout(tick) {
+            let wait = if self.offsets.is_empty() { tick } else { self.pace.rest(false).min(tick) };
+            let next = steps.recv_timeout(wait);
+            // With more in line, one commit serves several slabs.
+            let idle = matches!(next, Err(RecvTimeoutError::Timeout));
+            match next {
                 Ok(Step::Slab { decoded, ticket }) => self.publish(decoded, ticket)?,
                 Ok(Step::Event(SourceEvent::Batch { .. })) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Step::Ended(partitions)) => {
@@ -373,7 +377,7 @@ impl PublishStage {
                 }
             }
             self.announce()?;
-            if self.committed_at.elapsed() >= self.parts.config.kafka.commit_interval.duration() {
+            if self.pace.rest(!idle).is_zero() {
                 self.commit()?;
             }
         }
@@ -515,7 +519,7 @@ impl PublishStage {
     fn announce(&mut self) -> Result<(), Error> {
         self.time.compare_with_wall_clock();
         let now = self.time.now();
-        let (raw, config) = (self.parts.partitions.raw, &self.parts.config.watermark);
+        let (raw, config) = (self.parts.partitions.raw, &self.parts.config);
         let moved = self.clocks.iter_mut().filter_map(|(&partition, clock)| clock.announce(partition, raw, config, now)).collect();
         self.publish_watermarks(moved)
     }
@@ -568,6 +572,7 @@ impl PublishStage {
     }
 
     fn commit(&mut self) -> Result<(), Error> {
+        let began = Instant::now();
         self.settle()?;
         let (now, wall) = (self.time.now(), EventTime::now());
         let memory = |(&partition, &offset): (&i32, &i64)| Some((partition, (offset, self.clocks.get(&partition)?.memory(now, wall))));
@@ -577,8 +582,7 @@ impl PublishStage {
             self.offsets.clear();
             self.parts.unpublishable.committed(&offsets);
         }
-        // From its end: a slow commit must not follow on every slab.
-        self.committed_at = Instant::now();
+        self.pace.committed(began);
         Ok(())
     }
 }

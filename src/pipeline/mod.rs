@@ -255,6 +255,35 @@ fn publish_dead(delivery: &Delivery, topics: &TopicNames, from: &str, record: &R
     })
 }
 
+/// When to commit: `kafka.commit_interval` after the last commit, or at once where somebody waits for it. A commit costs the
+/// brokers much and a role its time, so that at least twice as long as the last one took, and no less than
+/// [`SHORTEST_COMMIT_INTERVAL`], lies between two.
+struct Pace {
+    interval: Duration,
+    last_ended: Instant,
+    shortest: Duration,
+}
+
+const SHORTEST_COMMIT_INTERVAL: Duration = Duration::from_millis(20);
+
+impl Pace {
+    fn new(interval: Duration) -> Self {
+        Self { interval, last_ended: Instant::now(), shortest: SHORTEST_COMMIT_INTERVAL }
+    }
+
+    /// How long until the next one is due. `spread`: nobody waits for it, or more work does.
+    fn rest(&self, spread: bool) -> Duration {
+        let interval = if spread { self.interval } else { self.shortest.min(self.interval) };
+        interval.saturating_sub(self.last_ended.elapsed())
+    }
+
+    /// From its end: a slow commit must not follow on every slab.
+    fn committed(&mut self, began: Instant) {
+        self.last_ended = Instant::now();
+        self.shortest = SHORTEST_COMMIT_INTERVAL.max(2 * began.elapsed());
+    }
+}
+
 /// Commits what is finished; true when the offsets are stored. Without transactions an offset that could not be stored
 /// costs only a repetition: it stays, and goes with the next commit. `up_to_date`: no record is left to be read.
 ///

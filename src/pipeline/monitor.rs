@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-use super::Error;
 use super::classifier::Parts;
 use super::partition::{Checkpoint, Counted, Output, PartitionMonitor};
 use super::restore::{Replay, Restored, read_back};
+use super::{Error, Pace};
 use crate::config::Start;
 use crate::decode::{Reason, Rejection};
 use crate::kafka::consumer::{Offsets, Record, Source, SourceEvent};
@@ -28,7 +28,9 @@ struct Monitor {
     /// Partitions with nothing left to be read; `None` before any were assigned.
     at_end: Option<BTreeSet<i32>>,
     committed: BTreeMap<i32, (i64, Checkpoint)>,
-    committed_at: Instant,
+    pace: Pace,
+    /// An alert is published and not committed: somebody waits for it.
+    alerted: bool,
     replay: Replay,
     stop: CancellationToken,
 }
@@ -47,14 +49,16 @@ pub fn run(parts: Parts, stop: CancellationToken) -> Result<(), Error> {
         partitions: BTreeMap::new(),
         at_end: None,
         committed: BTreeMap::new(),
-        committed_at: Instant::now(),
+        pace: Pace::new(parts.config.kafka.commit_interval.duration()),
+        alerted: false,
         replay: Replay::new(Instant::now()),
         stop,
         parts,
     };
     let interval = monitor.parts.config.kafka.commit_interval.duration();
     loop {
-        match source.next(interval) {
+        let wait = if monitor.alerted { monitor.pace.rest(false).min(interval) } else { interval };
+        match source.next(wait) {
             Some(SourceEvent::Batch { records, ended }) => {
                 monitor.parts.metrics.records.with_label_values(&[ROLE]).inc_by(records.len() as u64);
                 for record in &records {
@@ -84,7 +88,7 @@ pub fn run(parts: Parts, stop: CancellationToken) -> Result<(), Error> {
             }
             None => {}
         }
-        if monitor.committed_at.elapsed() >= interval {
+        if monitor.pace.rest(!monitor.alerted).is_zero() {
             monitor.commit()?;
         }
     }
@@ -154,7 +158,8 @@ impl Monitor {
         Ok(())
     }
 
-    fn publish(&self, record: &Record, outputs: Vec<Output>) -> Result<(), Error> {
+    fn publish(&mut self, record: &Record, outputs: Vec<Output>) -> Result<(), Error> {
+        self.alerted |= outputs.iter().any(|output| matches!(output, Output::Alert(_)));
         let (metrics, topics) = (&self.parts.metrics, &self.parts.config.kafka.topics);
         for output in outputs {
             match output {
@@ -246,6 +251,7 @@ impl Monitor {
     }
 
     fn commit(&mut self) -> Result<(), Error> {
+        let began = Instant::now();
         let mut offsets = Offsets::new();
         let mut moved = BTreeMap::new();
         for (&partition, monitor) in &self.partitions {
@@ -260,8 +266,8 @@ impl Monitor {
         if super::commit(&self.delivery, &offsets, up_to_date, ROLE, &self.parts)? {
             self.committed.extend(moved);
         }
-        // From its end: a slow commit must not follow on every batch.
-        self.committed_at = Instant::now();
+        self.pace.committed(began);
+        self.alerted = false;
         Ok(())
     }
 }

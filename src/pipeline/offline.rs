@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::partition::{Counted, Output, PartitionMonitor};
-use crate::config::{Config, WatermarkConfig};
+use crate::config::Config;
 use crate::detect::tally::RuleTally;
 use crate::enrich::Watchlist;
 use crate::news::{EventTime, ItemObservation, Observation, Subject};
@@ -41,7 +41,7 @@ impl OfflineMonitor {
 
 /// Observations in order of event time, with the watermarks that belong between them.
 pub struct EventLog {
-    config: WatermarkConfig,
+    config: Config,
     /// `None` before the first item.
     clock: Option<PartitionClock>,
     /// What the items since the last watermark add to the market.
@@ -56,11 +56,11 @@ pub struct EventLog {
 impl EventLog {
     pub fn new(config: &Config) -> Self {
         let longest_hop = config.rules.values().map(|rule| rule.hop.ms()).fold(config.window.hop.ms(), i64::max);
-        let watermark = config.watermark.clone();
+        let watermark = &config.watermark;
         let reach = watermark.disorder.ms() + config.window.allowed_lateness.ms() + longest_hop;
         let settle_ms = watermark.idle_after.ms().max(reach) + watermark.interval.ms();
         let (tally, pane_ms) = (MarketTally::default(), config.window.pane.ms());
-        Self { config: watermark, clock: None, tally, pane_ms, now: EventTime(i64::MIN), settle_ms }
+        Self { config: config.clone(), clock: None, tally, pane_ms, now: EventTime(i64::MIN), settle_ms }
     }
 
     /// What is written when an item comes that was published at `at`: the watermark of the silence before it, the item
@@ -93,7 +93,7 @@ impl EventLog {
     /// last of these watermarks counts.
     fn silence(&mut self, until: EventTime) -> Option<Observation> {
         let clock = self.clock.as_mut()?;
-        let interval = self.config.interval.ms();
+        let interval = self.config.watermark.interval.ms();
         let ticks = (until.0 - self.now.0) / interval;
         if ticks == 0 {
             return None;
@@ -165,7 +165,7 @@ mod tests {
                 clock.record(Some(EventTime(at)), EventTime(at), now);
                 next += 1;
             }
-            every_tick.extend(clock.announce(0, 1, &config.watermark, now).map(Observation::Watermark));
+            every_tick.extend(clock.announce(0, 1, &config, now).map(Observation::Watermark));
         }
         let outputs = |log: &[Observation]| {
             let mut monitor = OfflineMonitor::new(&config, &Arc::new(Watchlist::empty()), 1);

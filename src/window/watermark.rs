@@ -7,8 +7,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::WatermarkConfig;
+use crate::config::{Config, WatermarkConfig, WindowConfig};
 use crate::news::{EventTime, SCHEMA_VERSION, WatermarkObservation};
+
+/// A watermark that closes panes waits no longer than this for the one before it, whatever `watermark.interval` is.
+const CLOSING_INTERVAL_MS: i64 = 20;
 
 /// Watermark of one raw partition, as its reader sees it. `now` is processing time: milliseconds of a clock that nobody
 /// sets, counted from wherever its owner likes. The wall clock is only asked for what is kept over a restart.
@@ -83,11 +86,13 @@ impl PartitionClock {
     }
 
     /// The record to write into the observation log now, if there is news and the interval has passed.
-    pub fn announce(&mut self, partition: i32, partitions: i32, config: &WatermarkConfig, now: i64) -> Option<WatermarkObservation> {
-        let (watermark, idle) = self.state(config, now);
+    pub fn announce(&mut self, partition: i32, partitions: i32, config: &Config, now: i64) -> Option<WatermarkObservation> {
+        let (watermark, idle) = self.state(&config.watermark, now);
         // That it is idle no longer is said at once.
         let resumes = matches!(self.announced, Some((_, true))) && !idle;
-        if !resumes && now.saturating_sub(self.announced_at) < config.interval.ms() {
+        let interval = config.watermark.interval.ms();
+        let interval = if self.closes_more(watermark, &config.window) { interval.min(CLOSING_INTERVAL_MS) } else { interval };
+        if !resumes && now.saturating_sub(self.announced_at) < interval {
             return None;
         }
         // Without an item and not idle there is nothing to say yet.
@@ -104,6 +109,13 @@ impl PartitionClock {
             idle,
             market: Vec::new(),
         })
+    }
+
+    /// True where panes close by this watermark that were open by the last that was said: alerts wait for it.
+    fn closes_more(&self, watermark: Option<EventTime>, window: &WindowConfig) -> bool {
+        let closed = |watermark: EventTime| watermark.plus(-window.allowed_lateness.ms()).floor(window.pane.ms());
+        let said = self.announced.and_then(|(said, _)| said);
+        watermark.map(closed) > said.map(closed)
     }
 
     /// What was said last, to be said again; nothing yet holds event time back.
@@ -212,10 +224,9 @@ impl WatermarkMerge {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
 
-    fn config() -> WatermarkConfig {
-        Config::default().watermark
+    fn config() -> Config {
+        Config::default()
     }
 
     fn record(raw_partition: i32, watermark_ms: Option<i64>, idle: bool) -> WatermarkObservation {
@@ -230,6 +241,22 @@ mod tests {
         clock.record(Some(EventTime(90_000)), EventTime(200_000), 1_100);
         assert_eq!(clock.announce(0, 1, &config(), 1_100).unwrap().watermark_ms, Some(95_000));
         assert_eq!(clock.announce(0, 1, &config(), 1_200), None, "nothing new");
+    }
+
+    #[test]
+    fn the_end_of_a_pane_is_said_at_once() {
+        let mut clock = PartitionClock::new(0);
+        let mut said = |event_time: i64, now: i64| {
+            clock.record(Some(EventTime(event_time)), EventTime(event_time), now);
+            clock.announce(0, 1, &config(), now).and_then(|record| record.watermark_ms)
+        };
+        assert_eq!(said(101_000, 1_000), Some(96_000));
+        assert_eq!(said(102_000, 1_030), None, "within a pane of 10 s there is time");
+        assert_eq!(said(104_999, 1_060), None);
+        assert_eq!(said(105_000, 1_090), Some(100_000));
+        assert_eq!(said(115_000, 1_100), None, "a backlog of panes is said in few records");
+        assert_eq!(said(125_000, 1_110), Some(120_000));
+        assert_eq!(said(126_000, 1_700), Some(121_000));
     }
 
     #[test]
