@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -140,7 +140,7 @@ impl Publisher {
                 client.set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string());
             }
         }
-        let defaults = [("linger.ms", "5"), ("compression.type", "lz4"), ("partitioner", "murmur2_random")];
+        let defaults = [("linger.ms", "1"), ("compression.type", "lz4"), ("partitioner", "murmur2_random")];
         for (key, value) in defaults.into_iter().filter(|(key, _)| !config.properties.contains_key(*key)) {
             client.set(key, value);
         }
@@ -208,6 +208,15 @@ impl Publisher {
         let flushed = self.producer.flush(timeout);
         self.failure()?;
         flushed.map_err(|error| Error::Publish { lost: self.producer.in_flight_count() as u64, cause: error.to_string() })
+    }
+
+    /// Waits until every queued record is answered, or for `limit`. The client's own flush, which is part of a commit, sleeps
+    /// up to 100 ms when the last answer goes to the thread that takes delivery reports.
+    pub(super) fn settle(&self, limit: Duration) {
+        let until = Instant::now() + limit;
+        while self.producer.in_flight_count() > 0 && Instant::now() < until {
+            std::thread::sleep(Duration::from_micros(500));
+        }
     }
 
     /// # Errors
