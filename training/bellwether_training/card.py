@@ -151,7 +151,7 @@ def _card(config: Config, metrics: dict, report: dict, quantized: dict, uncased:
                      f"{min(v['topic']['alone_as_batched'], v['sentiment']['alone_as_batched']):.4f} | "
                      f"{max(v['topic']['largest_move_by_batch_mates'], v['sentiment']['largest_move_by_batch_mates']):.2g} |")
     lines += ["", f"On {quantized['rows']} development rows, one process. With activations rounded over a whole batch a text's answer depends on what it is batched "
-              "with: a replay would not repeat a run." + (" The shipped form rounds every row by itself." if quantized["chosen"].startswith("rows") else ""), "",
+              "with: a replay would not repeat a run." + (" The shipped form rounds every row by itself." if quantized["chosen"].startswith(("rows", "fused")) else ""), "",
               "## Limits", ""]
     if shipped:
         lines += [

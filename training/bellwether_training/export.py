@@ -44,6 +44,7 @@ def run(config: Config, run_folder: Path, out: Path) -> dict:
         "license": config.encoder.license,
         "hidden_size": model.encoder.config.hidden_size,
         "num_hidden_layers": model.encoder.config.num_hidden_layers,
+        "num_attention_heads": model.encoder.config.num_attention_heads,
         "max_position_embeddings": model.encoder.config.max_position_embeddings,
         "max_length": config.encoder.max_length,
         "pad_token_id": tokenizer.pad_token_id,

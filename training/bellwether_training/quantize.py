@@ -13,8 +13,8 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from . import prepare
-from .config import Config
+from . import fused, prepare
+from .config import Config, ConfigError
 from .measures import temperature
 from .onnx_model import OnnxModel
 from .prepare import Row
@@ -86,12 +86,17 @@ def make(variant: str, directory: Path, target: Path, calibration: list[str]) ->
     """One int8 form of `model.onnx`. Embedding tables become int8 in blocks of 32 in all of them.
 
     `rows-N`: weights in blocks of N, activations rounded row by row as they come (`MatMulNBits`, accuracy level 4).
+    `fused-N`: a BERT's graph written anew (`fused.py`), weights of N bits by output, activations rounded row by row in whole int8 products;
+    with 7 bits sums of pairs fit 16 bits, which processors without VNNI add them in.
     `dynamic-channel`, `dynamic-tensor`: activations of a batch share one scale, found as they come.
     `static-channel`, `static-tensor`: activations have a scale found beforehand on `calibration` texts; `static-no-output` leaves
     the second matrix of every feed-forward block, whose inputs have the widest range, in float.
     """
     source = directory / "model.onnx"
     kind, _, detail = variant.partition("-")
+    if kind == "fused":
+        onnx.save(_fused(directory, int(detail)), target)
+        return
     with tempfile.TemporaryDirectory() as temporary:
         embedded = Path(temporary) / "embedded.onnx"
         if kind == "rows":
@@ -117,6 +122,15 @@ def make(variant: str, directory: Path, target: Path, calibration: list[str]) ->
                             weight_type=QuantType.QInt8, activation_type=QuantType.QUInt8,
                             extra_options={"ActivationSymmetric": False, "WeightSymmetric": True})
         embed(onnx.load(embedded), target)
+
+
+def _fused(directory: Path, bits: int) -> onnx.ModelProto:
+    settings = json.loads((directory / "config.json").read_text())
+    if settings["model_type"] != "bert" or "num_attention_heads" not in settings:
+        raise ConfigError(f"quantize.variants: fused-{bits} is for a BERT that `export` wrote, and {directory} has none")
+    model = onnx.load(directory / "model.onnx")
+    epsilon = next(field.f for node in model.graph.node if node.op_type == "LayerNormalization" for field in node.attribute if field.name == "epsilon")
+    return fused.build(fused.weights(model), settings["num_attention_heads"], epsilon, weight_bits=bits)
 
 
 def embed(model: onnx.ModelProto, target: Path) -> None:

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 import toys
 
-from bellwether_training import prepare, quantize
+from bellwether_training import fused, prepare, quantize
 from bellwether_training.config import Quantize
 from bellwether_training.onnx_model import OnnxModel, softmax
 
@@ -34,7 +34,7 @@ def furthest(one: dict, two: dict) -> float:
     return max(float(np.abs(one[head] - two[head]).max()) for head in one)
 
 
-@pytest.mark.parametrize("variant", sorted({*Quantize().variants, "static-tensor", "static-no-output"}))
+@pytest.mark.parametrize("variant", sorted({*Quantize().variants, "fused-7", "fused-8", "static-tensor", "static-no-output"}))
 def test_every_variant_loads_and_labels_as_fp32_does(built, texts, tmp_path, variant):
     for name in ("config.json", "tokenizer.json"):
         shutil.copy(built.model / name, tmp_path)
@@ -46,10 +46,11 @@ def test_every_variant_loads_and_labels_as_fp32_does(built, texts, tmp_path, var
     assert (tmp_path / "model.int8.onnx").stat().st_size < 0.6 * (built.model / "model.onnx").stat().st_size
 
 
-def test_rows_64_gives_a_text_the_same_answer_alone_and_batched(built, texts, tmp_path):
+@pytest.mark.parametrize("variant", ["rows-64", "fused-7", "fused-8"])
+def test_a_form_that_rounds_by_row_gives_a_text_the_same_answer_alone_and_batched(variant, built, texts, tmp_path):
     for name in ("config.json", "tokenizer.json"):
         shutil.copy(built.model / name, tmp_path)
-    quantize.make("rows-64", built.model, tmp_path / "model.int8.onnx", [])
+    quantize.make(variant, built.model, tmp_path / "model.int8.onnx", [])
     model = OnnxModel(tmp_path)
     # Short and long texts together: padding and wide ranges are what moves other forms.
     mixed = [*texts[:40], "oil", " ".join(toys.FILLERS)]
@@ -78,6 +79,32 @@ def test_rows_64_computes_in_int8(built, tmp_path):
     # Two layers of six matrices, and two heads may be Gemm.
     assert len(products) >= 12
     assert all(tuple(map(product.get, ("accuracy_level", "bits", "block_size"))) == (4, 8, 64) for product in products)
+
+
+def test_the_fused_graph_in_fp32_is_the_exported_one(built, texts, tmp_path):
+    for name in ("config.json", "tokenizer.json"):
+        shutil.copy(built.model / name, tmp_path)
+    heads = json.loads((built.model / "config.json").read_text())["num_attention_heads"]
+    for attention in ("plain", "fused"):
+        exact = onnx.load(built.model / "model.onnx")
+        onnx.save(fused.build(fused.weights(exact), heads, rounded=False, attention=attention), tmp_path / "model.int8.onnx")
+        # The table of embeddings alone is rounded in it.
+        assert furthest(OnnxModel(tmp_path).logits(texts), OnnxModel(built.model, "model.onnx").logits(texts)) < 0.05
+
+
+def test_weights_come_back_from_a_rounded_model_within_half_a_step(built, tmp_path):
+    quantize.make("rows-64", built.model, tmp_path / "rows.onnx", [])
+    found, expected = fused.weights(onnx.load(tmp_path / "rows.onnx")), fused.weights(onnx.load(built.model / "model.onnx"))
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert np.abs(found[name] - array).max() <= np.abs(array).max() / 127, name
+
+
+def test_seven_bits_never_overflow_sixteen_where_pairs_are_added(built, tmp_path):
+    quantize.make("fused-7", built.model, tmp_path / "seven.onnx", [])
+    whole = [onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(tmp_path / "seven.onnx").graph.initializer
+             if tensor.data_type == onnx.TensorProto.INT8]
+    assert len(whole) == 12 and max(int(np.abs(array.astype(int)).max()) for array in whole) * 255 * 2 < 2**15
 
 
 def test_only_the_large_embedding_table_is_rounded(built):
