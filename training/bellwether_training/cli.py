@@ -138,6 +138,28 @@ def evaluate() -> None:
 
 
 @app.command()
+def variants(
+    shipped: Annotated[Path, typer.Option(help="the model directory whose weights are tried")] = TRAINING.parent / "models" / "finnews-e5-small",
+    pupil: Annotated[Optional[list[str]], typer.Option(help="NAME=DIRECTORY of a smaller model, tried alone and before the full one")] = None,
+    docs: Annotated[Path, typer.Option(help="where variants.json, .svg and .md go")] = TRAINING.parent / "docs",
+) -> None:
+    """Measure what other forms of the model cost, and how good they are."""
+    from . import encoders, evaluate
+    from . import variants as step
+    from .onnx_model import OnnxModel
+
+    settings = json.loads((shipped / "config.json").read_text())
+    heads = settings.get("num_attention_heads") or encoders.HEADS[settings["hidden_size"]]
+    found = step.forms(shipped, state.build / "variants", heads)
+    for name, _, folder in (entry.partition("=") for entry in pupil or []):
+        found[name] = step.Variant(OnnxModel(Path(folder), threads=1), "fewer layers", pupil=True)
+    everything = evaluate.sets(state.config, state.splits, TRAINING)
+    result = step.run(found, everything, state.build / "variants" / "answers")
+    step.write(result, docs)
+    print(step.table(result))
+
+
+@app.command()
 def card(binary: Annotated[Optional[Path], typer.Option(help="bellwether's binary, to measure what runs in production too")] = None) -> None:
     """Write MODEL_CARD.md and SHA256SUMS."""
     from . import card as step

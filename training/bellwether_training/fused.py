@@ -23,7 +23,9 @@ def weights(model: onnx.ModelProto) -> dict[str, np.ndarray]:
         elif node.op_type == "MatMulNBits":
             values = tensors[node.input[1]].astype(np.float32) - ZERO
             scales = tensors[node.input[2]].reshape(*values.shape[:2], 1)
-            found[f"{name}.weight"] = (values * scales).reshape(len(values), -1)
+            # The last block of a row is filled up.
+            [width] = [field.i for field in node.attribute if field.name == "K"]
+            found[f"{name}.weight"] = (values * scales).reshape(len(values), -1)[:, :width]
         elif node.op_type == "GatherBlockQuantized":
             values, scales = tensors[node.input[0]].astype(np.float32) - ZERO, tensors[node.input[2]]
             name = node.input[0].removeprefix("inner.").removesuffix("_int8")
@@ -97,7 +99,9 @@ def build(found: dict[str, np.ndarray], heads: int, epsilon: float = 1e-12, roun
 
     def normalised(name: str, x: str, rest: str, part: str, bias: str) -> str:
         gamma, beta = (constant(f"{part}.{kind}", found[f"{part}.{kind}"]) for kind in ("weight", "bias"))
-        return add("SkipLayerNormalization", name, x, rest, gamma, beta, constant(f"{bias}.bias", found[f"{bias}.bias"]), domain=MS, epsilon=epsilon)
+        # `SkipLayerNormalization` would take all three, and on a CPU takes longer than they do.
+        whole_x = add("Add", f"{name}.biased", x, constant(f"{bias}.bias", found[f"{bias}.bias"]))
+        return add("LayerNormalization", name, add("Add", f"{name}.sum", whole_x, rest), gamma, beta, axis=-1, epsilon=epsilon)
 
     base = "encoder.embeddings"
     words = found[f"{base}.word_embeddings.weight"]
