@@ -163,6 +163,8 @@ pub struct ModelConfig {
     pub batch_tokens: usize,
     pub slab_texts: usize,
     pub linger: Span,
+    /// 0: none.
+    pub cache_texts: usize,
 }
 
 /// Where the model runs. TOML: `"cpu"`, `"cuda:0"`, `"tensorrt:0"` or `"auto"`.

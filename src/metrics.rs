@@ -20,6 +20,7 @@ pub struct Metrics {
     pub sentiment_items: IntCounterVec,
     pub topic_items: IntCounterVec,
     pub tokens: IntCounterVec,
+    pub texts: IntCounterVec,
     pub tokenize_seconds: Counter,
     pub batch_texts: Histogram,
     pub inference_duration: Histogram,
@@ -122,6 +123,7 @@ impl Metrics {
             sentiment_items: make.counters("sentiment_items_total", "Items by predicted sentiment", &["sentiment"]),
             topic_items: make.counters("topic_items_total", "Items by predicted topic", &["topic"]),
             tokens: make.counters("tokens_total", "Tokens sent through the model: real ones and padding", &["kind"]),
+            texts: make.counters("texts_total", "Texts by where their result came from: the model, or the cache of copies", &["from"]),
             tokenize_seconds: make.add(Counter::with_opts(Maker::opts("tokenize_seconds_total", "Seconds spent tokenising"))),
             batch_texts: make.add(Histogram::with_opts(Maker::histogram_opts(
                 "batch_texts",

@@ -13,8 +13,9 @@ use bellwether::news::{Classification, Sentiment};
 use common::root;
 use serde_json::Value;
 
+/// Without a cache: a text that comes again is asked again.
 fn config(directory: &Path) -> ModelConfig {
-    ModelConfig { directory: directory.to_owned(), device: Device::Cpu, ..Config::default().model }
+    ModelConfig { directory: directory.to_owned(), device: Device::Cpu, cache_texts: 0, ..Config::default().model }
 }
 
 fn shipped() -> ModelConfig {
@@ -74,6 +75,31 @@ fn a_text_has_the_same_logits_alone_batched_and_in_python() {
             assert_eq!(result.truncated, row["truncated"].as_bool().unwrap(), "{how}: {}", row["text"]);
         }
     }
+}
+
+#[test]
+fn a_copy_is_not_classified_again_and_gets_the_same_result() {
+    let (_, rows) = expected("tiny/expected.json");
+    let texts = texts_of(&rows);
+    let directory = fixture("tiny");
+    let without = together(&start(&config(&directory)), &texts);
+    let metrics = Arc::new(Metrics::new());
+    let classifier = OnnxClassifier::start(&ModelConfig { cache_texts: 1000, ..config(&directory) }, metrics.clone()).unwrap();
+    let asked = || ["model", "cache"].map(|from| metrics.texts.with_label_values(&[from]).get());
+    assert_eq!(together(&classifier, &texts), without);
+    let distinct = texts.iter().map(|text| bellwether::classify::prepare(text)).collect::<std::collections::BTreeSet<_>>().len() as u64;
+    assert_eq!(asked(), [distinct, texts.len() as u64 - distinct]);
+    // As a wire sends it: with a link behind it and twice in a slab.
+    let copies: Vec<String> = texts.iter().flat_map(|text| [format!("{text} https://wire.example/a"), text.clone()]).collect();
+    let again = together(&classifier, &copies);
+    assert_eq!(asked()[0], distinct, "the model has seen them all");
+    assert!(again.iter().step_by(2).eq(&without) && again.iter().skip(1).step_by(2).eq(&without));
+    // News between copies, in one slab.
+    let mixed = [texts[0].clone(), "Harbour Bank halts withdrawals".into(), texts[1].clone(), "Harbour Bank halts withdrawals".into()];
+    let results = together(&classifier, &mixed);
+    assert_eq!((&results[0], &results[2], &results[1]), (&without[0], &without[1], &results[3]));
+    assert_eq!(results[1], alone(&start(&config(&directory)), &mixed[1..2])[0]);
+    assert_eq!(asked()[0], distinct + 1);
 }
 
 #[test]

@@ -1,15 +1,17 @@
 //! Texts → topic and sentiment by a fine-tuned ONNX model. The only door to `ort` and `tokenizers`.
 //!
-//! [`Classify::submit`] takes a slab of texts and returns at once; a tokenizer thread sorts the slab by length and cuts
-//! it into batches of bounded padded size ([`batch`]), session threads run them (`session`), and [`Ticket::wait`]
+//! [`Classify::submit`] takes a slab of texts and returns at once; a tokenizer thread looks for copies of what was classified
+//! lately (`cache`), sorts the rest by length and cuts it into batches of bounded padded size ([`batch`]), session threads run them (`session`), and [`Ticket::wait`]
 //! gives the results in the order of the texts.
 
 pub mod batch;
+mod cache;
 pub mod drift;
 pub mod model;
 mod session;
 mod text;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Instant;
@@ -18,6 +20,7 @@ use crate::config::{Device, ModelConfig};
 use crate::metrics::Metrics;
 use crate::news::{Classification, ModelIdentity};
 use batch::Batch;
+use cache::{Cache, Key};
 use model::{Encoder, ModelDirectory};
 use session::{EncoderSession, HeadOutputs};
 
@@ -92,6 +95,27 @@ struct ProgressState {
     outputs: Vec<HeadOutputs>,
     batches_left: usize,
     failure: Option<Error>,
+    /// Places of texts that stand in the slab before, and where.
+    copies: Vec<(usize, usize)>,
+    /// Keys of what the model is asked, by place.
+    asked: Vec<(usize, Key)>,
+}
+
+impl ProgressState {
+    /// All batches are done: the answer, and what it leaves for copies to come.
+    fn finish(&mut self, decoder: &Decoder, cache: Option<&Cache>) -> Result<Vec<Classification>, Error> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        let mut outputs = std::mem::take(&mut self.outputs);
+        for &(place, first) in &self.copies {
+            outputs[place] = outputs[first].clone();
+        }
+        if let Some(cache) = cache {
+            cache.put(self.asked.iter().map(|&(place, key)| (key, outputs[place].clone())));
+        }
+        Ok(outputs.into_iter().map(|outputs| decoder.decode(outputs)).collect())
+    }
 }
 
 struct Job {
@@ -120,12 +144,14 @@ impl OnnxClassifier {
         let (slab_sender, slab_receiver) = mpsc::sync_channel::<Slab>(2);
         let job_receiver = Arc::new(Mutex::new(job_receiver));
         let decoder = Arc::new(Decoder::new(&labels, &encoders));
+        let cache = Cache::new(config.cache_texts).map(Arc::new);
         for (index, sessions) in sessions.into_iter().enumerate() {
-            let (jobs, decoder, metrics) = (job_receiver.clone(), decoder.clone(), metrics.clone());
-            spawn(format!("session-{index}"), move || run_session(sessions, &jobs, &decoder, &metrics))?;
+            let (jobs, decoder, metrics, cache) = (job_receiver.clone(), decoder.clone(), metrics.clone(), cache.clone());
+            spawn(format!("session-{index}"), move || run_session(sessions, &jobs, &decoder, cache.as_deref(), &metrics))?;
         }
         let limits = batch::Limits { texts: config.batch_texts, tokens: config.batch_tokens };
-        spawn("tokenizer".into(), move || run_tokenizer(&encoders, limits, &slab_receiver, &job_sender, &metrics))?;
+        let tokenizing = Tokenizing { encoders, limits, decoder, cache, metrics };
+        spawn("tokenizer".into(), move || tokenizing.run(&slab_receiver, &job_sender))?;
         Ok(Self { identity, labels, reference, device, nodes, slabs: slab_sender })
     }
 
@@ -165,55 +191,107 @@ fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<(), Error
     thread::Builder::new().name(name).spawn(body).map(drop).map_err(|error| Error::Runtime(format!("a thread cannot be started: {error}")))
 }
 
-fn run_tokenizer(
-    encoders: &[Encoder],
+/// The tokenizer thread: slabs in, batches out.
+struct Tokenizing {
+    encoders: Vec<Encoder>,
     limits: batch::Limits,
-    slabs: &mpsc::Receiver<Slab>,
-    jobs: &mpsc::SyncSender<Job>,
-    metrics: &Metrics,
-) {
-    while let Ok(Slab { texts, done }) = slabs.recv() {
-        let started = Instant::now();
-        let count = texts.len();
-        if count == 0 {
-            let _ = done.send(Ok(Vec::new()));
-            continue;
-        }
-        let mut outputs = vec![HeadOutputs::default(); count];
-        let mut batches = Vec::new();
-        let mut failure = None;
-        for (index, encoder) in encoders.iter().enumerate() {
-            match encoder.encode(&texts) {
-                Ok(encoded) => {
-                    for (output, text) in outputs.iter_mut().zip(&encoded) {
-                        output.truncated |= text.truncated;
-                        // Of two encoders, the one that knows the text less.
-                        output.unknown_share = output.unknown_share.max(text.unknown_share);
-                    }
-                    batches.extend(batch::plan(&encoded, limits, encoder.pad_id).into_iter().map(|batch| (index, batch)));
+    decoder: Arc<Decoder>,
+    cache: Option<Arc<Cache>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Tokenizing {
+    fn run(&self, slabs: &mpsc::Receiver<Slab>, jobs: &mpsc::SyncSender<Job>) {
+        let (by_model, by_cache) = (self.metrics.texts.with_label_values(&["model"]), self.metrics.texts.with_label_values(&["cache"]));
+        while let Ok(Slab { texts, done }) = slabs.recv() {
+            let started = Instant::now();
+            let prepared: Vec<String> = texts.iter().map(|text| prepare(text)).collect();
+            let mut state = ProgressState {
+                outputs: vec![HeadOutputs::default(); texts.len()],
+                batches_left: 0,
+                failure: None,
+                copies: Vec::new(),
+                asked: Vec::new(),
+            };
+            let (places, texts) = self.pick(prepared, &mut state);
+            by_model.inc_by(texts.len() as u64);
+            by_cache.inc_by((state.outputs.len() - texts.len()) as u64);
+            let batches = self.batches(&places, &texts, &mut state.outputs);
+            self.metrics.tokenize_seconds.inc_by(started.elapsed().as_secs_f64());
+            let batches = match batches {
+                Ok(batches) if batches.is_empty() => {
+                    let _ = done.send(state.finish(&self.decoder, None));
+                    continue;
                 }
-                Err(error) => failure = Some(error),
-            }
-        }
-        metrics.tokenize_seconds.inc_by(started.elapsed().as_secs_f64());
-        if let Some(error) = failure {
-            let _ = done.send(Err(error));
-            continue;
-        }
-        let state = ProgressState { outputs, batches_left: batches.len(), failure: None };
-        let progress = Arc::new(Progress { state: Mutex::new(state), done });
-        for (encoder, batch) in batches {
-            metrics.batch_texts.observe(batch.rows() as f64);
-            metrics.tokens.with_label_values(&["real"]).inc_by(batch.real_tokens as u64);
-            metrics.tokens.with_label_values(&["padding"]).inc_by((batch.ids.len() - batch.real_tokens) as u64);
-            if jobs.send(Job { encoder, batch, progress: progress.clone() }).is_err() {
-                return;
+                Ok(batches) => batches,
+                Err(error) => {
+                    let _ = done.send(Err(error));
+                    continue;
+                }
+            };
+            state.batches_left = batches.len();
+            let progress = Arc::new(Progress { state: Mutex::new(state), done });
+            for (encoder, batch) in batches {
+                self.metrics.batch_texts.observe(batch.rows() as f64);
+                self.metrics.tokens.with_label_values(&["real"]).inc_by(batch.real_tokens as u64);
+                self.metrics.tokens.with_label_values(&["padding"]).inc_by((batch.ids.len() - batch.real_tokens) as u64);
+                if jobs.send(Job { encoder, batch, progress: progress.clone() }).is_err() {
+                    return;
+                }
             }
         }
     }
+
+    /// The texts that the model must be asked, and their places in the slab. Without a cache it is asked all.
+    fn pick(&self, prepared: Vec<String>, state: &mut ProgressState) -> (Vec<usize>, Vec<String>) {
+        let Some(cache) = &self.cache else { return ((0..prepared.len()).collect(), prepared) };
+        let mut seen: HashMap<Key, usize> = HashMap::with_capacity(prepared.len());
+        let (mut places, mut texts) = (Vec::with_capacity(prepared.len()), Vec::with_capacity(prepared.len()));
+        for (place, text) in prepared.into_iter().enumerate() {
+            let key = cache::key(&text);
+            if let Some(&first) = seen.get(&key) {
+                state.copies.push((place, first));
+                continue;
+            }
+            seen.insert(key, place);
+            match cache.get(&key) {
+                Some(outputs) => state.outputs[place] = outputs,
+                None => {
+                    state.asked.push((place, key));
+                    places.push(place);
+                    texts.push(text);
+                }
+            }
+        }
+        (places, texts)
+    }
+
+    /// Batches of `texts`, by encoder; what tokenising tells of a text goes into `outputs` at its place.
+    fn batches(&self, places: &[usize], texts: &[String], outputs: &mut [HeadOutputs]) -> Result<Vec<(usize, Batch)>, Error> {
+        let mut batches = Vec::new();
+        for (index, encoder) in self.encoders.iter().enumerate() {
+            let encoded = encoder.encode(texts)?;
+            for (&place, text) in places.iter().zip(&encoded) {
+                outputs[place].truncated |= text.truncated;
+                // Of two encoders, the one that knows the text less.
+                outputs[place].unknown_share = outputs[place].unknown_share.max(text.unknown_share);
+            }
+            batches.extend(batch::plan(&encoded, self.limits, encoder.pad_id).into_iter().map(|mut batch| {
+                batch.places.iter_mut().for_each(|place| *place = places[*place]);
+                (index, batch)
+            }));
+        }
+        Ok(batches)
+    }
 }
 
-fn run_session(mut sessions: Vec<EncoderSession>, jobs: &Mutex<mpsc::Receiver<Job>>, decoder: &Decoder, metrics: &Metrics) {
+fn run_session(
+    mut sessions: Vec<EncoderSession>,
+    jobs: &Mutex<mpsc::Receiver<Job>>,
+    decoder: &Decoder,
+    cache: Option<&Cache>,
+    metrics: &Metrics,
+) {
     loop {
         let job = jobs.lock().expect("no session thread panics while it waits for a job").recv();
         let Ok(Job { encoder, batch, progress }) = job else { return };
@@ -231,9 +309,7 @@ fn run_session(mut sessions: Vec<EncoderSession>, jobs: &Mutex<mpsc::Receiver<Jo
         }
         state.batches_left -= 1;
         if state.batches_left == 0 {
-            let outputs = std::mem::take(&mut state.outputs);
-            let answer = state.failure.take().map_or_else(|| Ok(outputs.into_iter().map(|o| decoder.decode(o)).collect()), Err);
-            let _ = progress.done.send(answer);
+            let _ = progress.done.send(state.finish(decoder, cache));
         }
     }
 }

@@ -13,7 +13,6 @@ use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStr
 use super::Error;
 use super::batch::Encoded;
 use super::drift::Reference;
-use super::text::prepare;
 use crate::config::{Device, ModelConfig};
 use crate::news::{Classification, Logits, ModelIdentity, Sentiment, SentimentProbabilities, SentimentResult, TopicResult, hex};
 
@@ -88,17 +87,16 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// Tokenises texts as training does, cut at the model's maximum length.
+    /// Tokenises texts that [`super::prepare`] has prepared, cut at the model's maximum length.
     pub fn encode(&self, texts: &[String]) -> Result<Vec<Encoded>, Error> {
         texts.iter().map(|text| self.encode_one(text)).collect()
     }
 
     fn encode_one(&self, text: &str) -> Result<Encoded, Error> {
-        let clean = prepare(text);
         let limit = self.max_length * BYTES_PER_TOKEN;
-        let head = if clean.len() > limit { &clean[..clean.floor_char_boundary(limit)] } else { &clean };
+        let head = if text.len() > limit { &text[..text.floor_char_boundary(limit)] } else { text };
         let encoding = self.tokenizer.encode_fast(head, true).map_err(|error| Error::Model(format!("the tokenizer failed: {error}")))?;
-        let truncated = head.len() < clean.len() || !encoding.get_overflowing().is_empty();
+        let truncated = head.len() < text.len() || !encoding.get_overflowing().is_empty();
         // Without the marks that the tokenizer puts around every text.
         let of_text = encoding.get_ids().iter().zip(encoding.get_special_tokens_mask()).filter(|(_, mark)| **mark == 0);
         let (tokens, unknown) = of_text
