@@ -83,8 +83,9 @@ pub fn site(broker: &Broker, name: &str, kafka: &str, properties: &str) -> Site 
     site
 }
 
-/// One record batch, here a hundred records, in one answer of the broker, so that a run lasts long enough to be disturbed.
-pub const SLOWLY: &str = "'max.partition.fetch.bytes' = '1'";
+/// One record batch, here a hundred records, in one answer of the broker, and a pause before the next, so that a run lasts long
+/// enough to be disturbed.
+pub const SLOWLY: &str = "'max.partition.fetch.bytes' = '1'\n'queued.min.messages' = '1'\n'fetch.queue.backoff.ms' = '50'";
 
 pub type Log = Vec<(i32, Observation)>;
 
