@@ -48,7 +48,7 @@ impl Drop for Server {
 fn view(subject: &str) -> View {
     let counts = WindowCounts { count: 4, negative: 1, neutral: 3, score_sum: Score(-800_000), ..WindowCounts::default() };
     let windows = [(Subject(subject.into()), counts)].into();
-    View { end: EventTime(60_000), windows, moods: Default::default(), standing: Default::default() }
+    View { end: EventTime(60_000), subjects: 1, windows, moods: Default::default(), standing: Default::default() }
 }
 
 #[test]

@@ -59,6 +59,8 @@ struct State {
     recent: VecDeque<(u64, AlertRecord)>,
     /// By partition: alerts that publish nothing at the moment.
     standings: BTreeMap<i32, Standing>,
+    /// By partition: subjects with items in the window, shown or not.
+    live: BTreeMap<i32, usize>,
     rates: VecDeque<(i64, f64)>,
     model: Option<(ModelIdentity, String)>,
     nodes: Vec<(String, usize)>,
@@ -161,6 +163,7 @@ impl Board {
         state.open.retain(|_, alert| !gone.contains(&alert.subject));
         state.watermarks.retain(|partition, _| !partitions.contains(partition));
         state.standings.retain(|partition, _| !partitions.contains(partition));
+        state.live.retain(|partition, _| !partitions.contains(partition));
         drop(state);
         self.monitor_restored(partitions);
         let state = self.state();
@@ -235,10 +238,22 @@ impl Board {
                 subject.points.pop_front();
             }
         }
+        self.forget_silent(&mut state, partition);
         state.standings.insert(partition, view.standing);
         self.count_open(&state);
-        let live = state.subjects.values().filter(|subject| subject.window.is_some()).count();
-        self.metrics.subjects.set(live as i64);
+        state.live.insert(partition, view.subjects);
+        self.metrics.subjects.set(state.live.values().sum::<usize>() as i64);
+    }
+
+    /// As many subjects without a window as may be shown keep their course; those that have been silent for longest do not.
+    fn forget_silent(&self, state: &mut State, partition: i32) {
+        let most = self.config.http.subjects;
+        let of_partition = state.subjects.iter().filter(|(_, subject)| subject.partition == partition && subject.window.is_none());
+        let mut silent: Vec<(u64, Subject)> = of_partition.map(|(name, subject)| (subject.moved, name.clone())).collect();
+        if silent.len() > most {
+            silent.sort_unstable();
+            silent.iter().take(silent.len() - most).for_each(|(_, name)| drop(state.subjects.remove(name)));
+        }
     }
 
     pub fn alert(&self, alert: AlertRecord) {
@@ -511,7 +526,7 @@ mod tests {
         let counts = WindowCounts { count: 4, negative: 1, neutral: 3, positive: 0, score_sum: Score(-800_000), ..WindowCounts::default() };
         let windows = subjects.iter().map(|name| (Subject((*name).into()), counts)).collect();
         let moods = subjects.iter().map(|name| (Subject((*name).into()), Mood { index: -0.25, buzz: Some(1.5) })).collect();
-        View { end: EventTime(end), windows, moods, standing: Standing::default() }
+        View { end: EventTime(end), subjects: subjects.len(), windows, moods, standing: Standing::default() }
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub enum Output {
 #[derive(Debug, Clone, PartialEq)]
 pub struct View {
     pub end: EventTime,
+    /// Subjects with items in the window; more than are shown, it may be.
+    pub subjects: usize,
     pub windows: BTreeMap<Subject, WindowCounts>,
     /// Of the same subjects.
     pub moods: BTreeMap<Subject, Mood>,
@@ -291,6 +293,7 @@ impl PartitionMonitor {
         let turn = |(subject, counts): (&Subject, &WindowCounts)| {
             (!alerting.contains(subject), subject.kind() == SubjectKind::Entity, std::cmp::Reverse(counts.count))
         };
+        let subjects = windows.len();
         let mut shown: Vec<_> = windows.iter().map(|window| (turn(window), window.0, window.1)).collect();
         let most = self.config.http.subjects;
         if shown.len() > most {
@@ -303,7 +306,7 @@ impl PartitionMonitor {
             (subject.clone(), Mood { index, buzz: self.detector.buzz(subject, end, counts) })
         };
         let moods = windows.iter().map(mood).collect();
-        View { end, windows, moods, standing: self.detector.standing(self.owns_market) }
+        View { end, subjects, windows, moods, standing: self.detector.standing(self.owns_market) }
     }
 
     /// Offset to commit and what goes with it; `None` before the first watermark.
