@@ -1,4 +1,4 @@
-//! The pure core, piece by piece: what an item and a hop cost on one thread. `make bench`; Criterion compares with the
+//! The pure core, piece by piece: what an item and a hop cost on one thread. `make bench-core`; Criterion compares with the
 //! last run on the same machine.
 
 use std::hint::black_box;

@@ -1,9 +1,12 @@
-//! docs/delivery.md says what docs/delivery.json says, and names tests that there are; what docs/detection.json has is as
+//! docs/delivery.md and docs/performance.md say what was measured; docs/delivery.md names tests that there are; what docs/detection.json has is as
 //! good as the detector is meant to be.
 
 #[path = "../benches/delivery/figures.rs"]
 #[allow(dead_code)] // The benchmark uses the rest.
 mod figures;
+#[path = "../benches/performance/report.rs"]
+#[allow(dead_code)] // The benchmark uses the rest.
+mod performance;
 
 use std::path::{Path, PathBuf};
 
@@ -24,6 +27,16 @@ fn the_document_holds_the_figures_that_were_measured() {
     assert!(
         figures.fill(&document) == document,
         "docs/delivery.md has other figures than docs/delivery.json: make bench-delivery ARGS=document"
+    );
+}
+
+#[test]
+fn the_document_of_performance_holds_the_figures_that_were_measured() {
+    let figures: serde_json::Value = serde_json::from_str(&read("docs/performance.json")).expect("JSON");
+    let document = read("docs/performance.md");
+    assert!(
+        performance::fill(&document, &figures) == document,
+        "docs/performance.md has other figures than docs/performance.json: make bench ARGS=document"
     );
 }
 

@@ -331,6 +331,12 @@ impl Turns {
         stop.store(true, Ordering::SeqCst);
         feeding.join().unwrap();
         finish(vec![process]);
+        let flooded = milliseconds.is_empty() && scored_per_second < 0.9 * per_second;
+        assert!(
+            flooded || milliseconds.len() as u64 * HOP_MS as u64 > 300 * seconds,
+            "{name}: {} transitions in {seconds} s",
+            milliseconds.len()
+        );
         if !milliseconds.is_empty() {
             let (p50, p99) = (percentile(&milliseconds, 0.5), percentile(&milliseconds, 0.99));
             println!("{name}: {} transitions, p50 {p50} ms, p99 {p99} ms, {scored_per_second:.0} items a second", milliseconds.len());

@@ -134,8 +134,11 @@ impl Window {
     fn leave(&mut self, subject: u32, counts: &WindowCounts) {
         let sum = &mut self.sums[subject as usize];
         sum.subtract(counts);
-        if sum.count == 0 {
-            let place = std::mem::replace(&mut self.places[subject as usize], NOWHERE) as usize;
+        if sum.count > 0 {
+            return;
+        }
+        let place = std::mem::replace(&mut self.places[subject as usize], NOWHERE) as usize;
+        if place < self.active.len() {
             self.active.swap_remove(place);
             if let Some(&moved) = self.active.get(place) {
                 self.places[moved as usize] = place as u32;
