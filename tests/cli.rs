@@ -40,6 +40,23 @@ fn help_and_version_exit_0_and_wrong_usage_64() {
 }
 
 #[test]
+fn a_device_is_measured_against_the_bare_model_and_one_that_is_not_there_is_an_error() {
+    let options = ["bench-device", "--model", "tests/fixtures/tiny", "--texts", "40", "--rounds", "2", "--sessions", "2x1"];
+    let measured = bellwether(&options).args(["--batch", "8x512,4x64", "--format", "json"]).output().unwrap();
+    assert!(measured.status.success(), "{}", text(&measured));
+    let report: Value = serde_json::from_slice(&measured.stdout).unwrap();
+    let setting = &report["devices"][0]["settings"][0];
+    assert!(setting["peak"]["operations_per_second"].as_f64().unwrap() > 0.0);
+    assert!(setting["bare"]["texts_per_second"].as_f64().unwrap() > 0.0);
+    let budgets = setting["classifier"].as_array().unwrap();
+    assert_eq!(budgets.iter().map(|budget| budget["batch_texts"].as_u64().unwrap()).collect::<Vec<_>>(), [8, 4]);
+    assert!(budgets.iter().all(|budget| budget["ratio_to_bare"].as_f64().unwrap() > 0.0), "{setting}");
+    let absent = bellwether(&options).args(["--device", "cuda:7"]).output().unwrap();
+    assert_eq!(absent.status.code(), Some(69));
+    assert!(text(&absent).contains("device cuda:7 was asked for and cannot be used"), "{}", text(&absent));
+}
+
+#[test]
 fn a_series_is_scored_row_by_row_from_a_file_or_standard_input() {
     let rows: String =
         (0..200).map(|row| format!("{},{}\n", 1_700_000_000 + row * 60, if row == 190 { 400 } else { 20 + row % 7 })).collect();

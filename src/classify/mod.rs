@@ -5,6 +5,7 @@
 //! gives the results in the order of the texts.
 
 pub mod batch;
+pub mod bench;
 mod cache;
 pub mod drift;
 pub mod model;

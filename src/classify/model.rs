@@ -74,6 +74,14 @@ pub struct Head {
     pub temperature: f64,
 }
 
+/// What the matrices of a transformer's layers measure.
+#[derive(Debug, Clone, Copy)]
+pub struct Size {
+    pub hidden: usize,
+    pub intermediate: usize,
+    pub layers: usize,
+}
+
 /// One ONNX file with its tokenizer and the heads it carries.
 pub struct Encoder {
     pub onnx: PathBuf,
@@ -81,6 +89,8 @@ pub struct Encoder {
     pub max_length: usize,
     pub topic: Option<Head>,
     pub sentiment: Option<Head>,
+    /// Where config.json says it.
+    pub size: Option<Size>,
     tokenizer: Tokenizer,
     /// What the tokenizer gives for what it does not know; `None` where it knows every byte.
     unknown_id: Option<u32>,
@@ -123,6 +133,9 @@ struct ModelFile {
     name_or_path: Option<String>,
     max_length: Option<usize>,
     max_position_embeddings: Option<usize>,
+    hidden_size: Option<usize>,
+    intermediate_size: Option<usize>,
+    num_hidden_layers: Option<usize>,
     pad_token_id: Option<i64>,
     heads: Option<BTreeMap<String, HeadFile>>,
     id2label: Option<BTreeMap<String, String>>,
@@ -274,7 +287,13 @@ fn load_encoder(
     let pad_id = file.pad_token_id.unwrap_or(0);
     let TokenizerFile { model } = serde_json::from_slice(&tokenizer_bytes).map_err(|error| wrong(&tokenizer_path, error))?;
     let unknown_id = model.unk_id.or_else(|| tokenizer.token_to_id(&model.unk_token?));
-    Ok(Encoder { onnx, pad_id, max_length, topic: topic.map(head), sentiment: sentiment.map(head), tokenizer, unknown_id })
+    // Four times the width, where it is not said: so in every encoder of the BERT family.
+    let size = file.hidden_size.zip(file.num_hidden_layers).map(|(hidden, layers)| Size {
+        hidden,
+        layers,
+        intermediate: file.intermediate_size.unwrap_or(4 * hidden),
+    });
+    Ok(Encoder { onnx, pad_id, max_length, topic: topic.map(head), sentiment: sentiment.map(head), size, tokenizer, unknown_id })
 }
 
 /// The drift reference out of `metrics.json`, where the directory has one.

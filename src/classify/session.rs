@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use ort::AsPointer;
+use ort::editor::{Graph, Model, Node, ONNX_DOMAIN, Opset};
 use ort::environment::Environment;
 use ort::ep::{CUDA, ExecutionProviderDispatch, TensorRT};
-use ort::session::Session;
-use ort::session::builder::GraphOptimizationLevel;
-use ort::value::{TensorElementType, TensorRef, ValueType};
+use ort::memory::Allocator;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::session::{Session, SessionOutputs};
+use ort::value::{DynTensor, Outlet, Shape, SymbolicDimensions, Tensor, TensorElementType, TensorRef, ValueType};
 
 use super::Error;
 use super::batch::{Batch, Limits, plan};
@@ -38,6 +40,10 @@ impl HeadOutputs {
 
 fn runtime(error: impl std::fmt::Display) -> Error {
     Error::Runtime(error.to_string())
+}
+
+fn fail(error: ort::Error) -> Error {
+    Error::Inference(error.to_string())
 }
 
 /// The process-wide environment. ONNX Runtime is loaded once; later calls give the same.
@@ -148,26 +154,31 @@ fn provider(device: Device) -> Option<ExecutionProviderDispatch> {
     }
 }
 
+fn options(environment: &Environment, config: &ModelConfig, device: Device) -> Result<SessionBuilder, Error> {
+    let builder = Session::builder(environment)
+        .map_err(runtime)?
+        .with_optimization_level(GraphOptimizationLevel::All)
+        .map_err(runtime)?
+        .with_intra_threads(config.threads_per_session)
+        .map_err(runtime)?
+        // Spinning takes the cores that the other sessions need.
+        .with_intra_op_spinning(false)
+        .map_err(runtime)?
+        .with_config_entry("session.record_ep_graph_assignment_info", "1")
+        .map_err(runtime)?;
+    match provider(device) {
+        None => Ok(builder),
+        Some(provider) => builder.with_execution_providers([provider]).map_err(|error| Error::Device { device, why: error.to_string() }),
+    }
+}
+
 impl EncoderSession {
     fn open(environment: &Environment, config: &ModelConfig, encoder: &Encoder, device: Device) -> Result<Self, Error> {
         let refuse = |why: String| match device {
             Device::Auto | Device::Cpu => Error::Runtime(why),
             _ => Error::Device { device, why },
         };
-        let mut builder = Session::builder(environment)
-            .map_err(runtime)?
-            .with_optimization_level(GraphOptimizationLevel::All)
-            .map_err(runtime)?
-            .with_intra_threads(config.threads_per_session)
-            .map_err(runtime)?
-            // Spinning takes the cores that the other sessions need.
-            .with_intra_op_spinning(false)
-            .map_err(runtime)?
-            .with_config_entry("session.record_ep_graph_assignment_info", "1")
-            .map_err(runtime)?;
-        if let Some(provider) = provider(device) {
-            builder = builder.with_execution_providers([provider]).map_err(|error| refuse(error.to_string()))?;
-        }
+        let mut builder = options(environment, config, device)?;
         let session = builder.commit_from_file(&encoder.onnx).map_err(|error| refuse(format!("{}: {error}", encoder.onnx.display())))?;
         let has = |name: &str| session.inputs().iter().any(|input| input.name() == name);
         for name in ["input_ids", "attention_mask"] {
@@ -190,9 +201,12 @@ impl EncoderSession {
         Ok(opened)
     }
 
-    /// Runs one batch; the rows come back in the batch's order.
-    pub fn run(&mut self, batch: &Batch) -> Result<Vec<Logits>, Error> {
-        let fail = |error: ort::Error| Error::Inference(error.to_string());
+    /// Runs one batch and leaves what comes out: what ONNX Runtime takes for it, and nothing else.
+    pub fn run_bare(&mut self, batch: &Batch) -> Result<(), Error> {
+        self.outputs(batch).map(drop)
+    }
+
+    fn outputs(&mut self, batch: &Batch) -> Result<SessionOutputs<'_>, Error> {
         let shape = [batch.rows(), batch.width];
         let mut inputs = ort::inputs![
             "input_ids" => TensorRef::from_array_view((shape, batch.ids.as_slice())).map_err(fail)?,
@@ -202,8 +216,14 @@ impl EncoderSession {
         if self.token_types {
             inputs.push(("token_type_ids".into(), TensorRef::from_array_view((shape, zeros.as_slice())).map_err(fail)?.into()));
         }
-        let outputs = self.session.run(inputs).map_err(fail)?;
-        let rows = |head: &Option<Head>| -> Result<Vec<Vec<f32>>, Error> {
+        self.session.run(inputs).map_err(fail)
+    }
+
+    /// Runs one batch; the rows come back in the batch's order.
+    pub fn run(&mut self, batch: &Batch) -> Result<Vec<Logits>, Error> {
+        let heads = (self.topic.clone(), self.sentiment.clone());
+        let outputs = self.outputs(batch)?;
+        let rows = |head: Option<Head>| -> Result<Vec<Vec<f32>>, Error> {
             let Some(head) = head else { return Ok(vec![Vec::new(); batch.rows()]) };
             let value = &outputs[head.output.as_str()];
             let flat: Vec<f32> = match value.dtype().tensor_type() {
@@ -222,7 +242,7 @@ impl EncoderSession {
                 ))),
             }
         };
-        let (topics, sentiments) = (rows(&self.topic)?, rows(&self.sentiment)?);
+        let (topics, sentiments) = (rows(heads.0)?, rows(heads.1)?);
         Ok(topics.into_iter().zip(sentiments).map(|(topic, sentiment)| Logits { topic, sentiment }).collect())
     }
 
@@ -253,6 +273,75 @@ impl EncoderSession {
             }
         }
         counts
+    }
+}
+
+/// A graph of matrix products and little else: what the device can do at most, in the number format of its model.
+pub struct MatrixProduct {
+    pub name: &'static str,
+    /// Of one run; a multiplication and an addition are two.
+    pub operations: f64,
+    session: Session,
+    input: DynTensor,
+}
+
+impl MatrixProduct {
+    /// u8 × s8 on a CPU, fp16 on a GPU: there a chain of products between a small input and a small output, so that
+    /// copying does not count.
+    pub fn new(environment: &Environment, config: &ModelConfig) -> Result<Self, Error> {
+        let gpu = matches!(config.device, Device::Cuda(_) | Device::TensorRt(_));
+        let (rows, width, products) = if gpu { (8192, 4096, 32) } else { (512, 1024, 1) };
+        let allocator = Allocator::default();
+        let mut noise = (0_u32..).map(|index| index.wrapping_mul(2_654_435_761) >> 16);
+        let mut graph = Graph::new().map_err(runtime)?;
+        let add = |graph: &mut Graph, operator: &str, inputs: [&str; 2], output: &str| {
+            let inputs = inputs.into_iter().filter(|name| !name.is_empty()).collect::<Vec<_>>();
+            let node = Node::new(operator, ONNX_DOMAIN, output, inputs, [output], []).map_err(runtime)?;
+            graph.add_node(node).map_err(runtime)
+        };
+        let plain = |name: &str, ty, shape: [usize; 2]| {
+            let shape = Shape::new(shape.map(|side| side as i64));
+            Outlet::new(name, ValueType::Tensor { ty, dimension_symbols: SymbolicDimensions::empty(shape.len()), shape })
+        };
+        let input = if gpu {
+            // Such that the products neither grow nor vanish: zeros would be multiplied faster.
+            let scale = (3.0 / width as f32).sqrt() / 32768.0;
+            for (name, shape) in [("rows", [rows, width]), ("weight", [width, width])] {
+                let mut tensor = Tensor::<half::f16>::new(&allocator, shape).map_err(runtime)?;
+                let factor = if name == "rows" { 1.0 / 32768.0 } else { scale };
+                tensor.extract_tensor_mut().1.fill_with(|| half::f16::from_f32((noise.next().unwrap_or(0) as f32 - 32768.0) * factor));
+                graph.add_initializer(name, tensor, false).map_err(runtime)?;
+            }
+            graph.set_inputs([plain("input", TensorElementType::Float16, [1, width])]).map_err(runtime)?;
+            graph.set_outputs([plain("output", TensorElementType::Float16, [1, 1])]).map_err(runtime)?;
+            add(&mut graph, "Add", ["rows", "input"], "product0")?;
+            for product in 0..products {
+                add(&mut graph, "MatMul", [&format!("product{product}"), "weight"], &format!("product{}", product + 1))?;
+            }
+            add(&mut graph, "ReduceMax", [&format!("product{products}"), ""], "output")?;
+            Tensor::from_array(([1, width], vec![half::f16::ZERO; width])).map_err(runtime)?.upcast()
+        } else {
+            let mut weight = Tensor::<i8>::new(&allocator, [width, width]).map_err(runtime)?;
+            weight.extract_tensor_mut().1.fill_with(|| noise.next().unwrap_or(0) as i8);
+            graph.add_initializer("weight", weight, false).map_err(runtime)?;
+            graph.set_inputs([plain("input", TensorElementType::Uint8, [rows, width])]).map_err(runtime)?;
+            graph.set_outputs([plain("output", TensorElementType::Int32, [rows, width])]).map_err(runtime)?;
+            add(&mut graph, "MatMulInteger", ["input", "weight"], "output")?;
+            let numbers: Vec<u8> = noise.take(rows * width).map(|number| number as u8).collect();
+            Tensor::from_array(([rows, width], numbers)).map_err(runtime)?.upcast()
+        };
+        let mut model = Model::new([Opset::new(ONNX_DOMAIN, 20).map_err(runtime)?]).map_err(runtime)?;
+        model.set_graph(graph).map_err(runtime)?;
+        let session = model.into_session(&options(environment, config, config.device)?).map_err(runtime)?;
+        let name = if gpu { "fp16 MatMul" } else { "int8 MatMulInteger" };
+        let operations = 2.0 * (rows * width * width * products) as f64;
+        let mut product = Self { name, operations, session, input };
+        product.run()?;
+        Ok(product)
+    }
+
+    pub fn run(&mut self) -> Result<(), Error> {
+        self.session.run(ort::inputs!["input" => &self.input]).map_err(fail).map(drop)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand. Errors are printed here, whole chain, and become exit codes.
 
 mod backtest;
+mod bench_device;
 mod check_config;
 mod classify;
 mod demo;
@@ -54,6 +55,8 @@ enum Command {
     Classify(classify::Arguments),
     /// Measure a model on labelled news, or write what its results look like on yours
     Evaluate(evaluate::Arguments),
+    /// Compare devices, sessions and batch budgets: texts a second, against the bare model and the machine's peak
+    BenchDevice(bench_device::Arguments),
     /// Score a time series of your own, row by row: how unusual, and whether an alert would be open
     Detect(detect::Arguments),
     /// Make the Kafka topics
@@ -153,6 +156,7 @@ pub fn main() -> ExitCode {
         Command::Backtest(arguments) => backtest::run(&arguments),
         Command::Classify(arguments) => classify::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(&arguments),
+        Command::BenchDevice(arguments) => bench_device::run(&arguments),
         Command::Detect(arguments) => detect::run(&arguments),
         Command::Topics(command) => topics::run(&command),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
