@@ -561,7 +561,7 @@ fn ends(site: &Site, topic: &str, partitions: i32) -> Vec<i64> {
 // --- Back-pressure
 
 /// What a flood may add to the memory of a process.
-const BOUND_MIB: u64 = 100;
+const BOUND_MIB: u64 = 150;
 
 pub fn backpressure(sizes: &Sizes) -> Backpressure {
     let (seconds, factor) = (sizes.get("seconds", 120), sizes.get("factor", 10));
