@@ -45,7 +45,9 @@ fn a_cluster_that_loses_leaders_and_coordinators_and_is_gone_for_a_minute_costs_
     let (group, instance) = (monitors.strip_suffix("-monitor").unwrap(), id.strip_prefix(&format!("{monitors}-")).unwrap());
     let names = format!("group = '{group}'\ninstance = '{instance}'");
     let brokers = cluster.addresses();
-    let mut news = Newsroom::open(&brokers, &brokers, "replication_factor = 3", &names, SLOWLY);
+    // A group waits so long, five minutes by default, for a member that died while the coordinator was away.
+    let properties = format!("'max.poll.interval.ms' = '20000'\n{SLOWLY}");
+    let mut news = Newsroom::open(&brokers, &brokers, "replication_factor = 3", &names, &properties);
     let mut process = news.site.run("both");
     process.wait_ready();
 
