@@ -45,9 +45,7 @@ fn a_cluster_that_loses_leaders_and_coordinators_and_is_gone_for_a_minute_costs_
     let (group, instance) = (monitors.strip_suffix("-monitor").unwrap(), id.strip_prefix(&format!("{monitors}-")).unwrap());
     let names = format!("group = '{group}'\ninstance = '{instance}'");
     let brokers = cluster.addresses();
-    // A group waits so long, five minutes by default, for a member that died while the coordinator was away.
-    let properties = format!("'max.poll.interval.ms' = '20000'\n{SLOWLY}");
-    let mut news = Newsroom::open(&brokers, &brokers, "replication_factor = 3", &names, &properties);
+    let mut news = Newsroom::open(&brokers, &brokers, "replication_factor = 3", &names, SLOWLY);
     let mut process = news.site.run("both");
     process.wait_ready();
 
@@ -134,9 +132,7 @@ fn connections_that_are_refused_or_reset_or_stand_still_cost_nothing() {
 #[test]
 fn a_stop_while_the_brokers_stand_still_ends_in_time_and_costs_nothing() {
     let broker = Broker::start();
-    // What the stopped process asked of the brokers they may find when they go on, and then wait for that member so long.
-    let properties = format!("'max.poll.interval.ms' = '15000'\n{SLOWLY}");
-    let mut news = Newsroom::open(&broker.address(), &broker.address(), "", "", &properties);
+    let mut news = Newsroom::open(&broker.address(), &broker.address(), "", "", SLOWLY);
     let mut process = news.site.run("both");
     process.wait_ready();
     news.publish_at_once(&process, ITEMS);

@@ -199,6 +199,8 @@ fn start_logging(config: &LogConfig) {
     let targets = Targets::new()
         .with_default(tracing::Level::WARN.min(level))
         .with_target("bellwether", level)
+        // Where somebody asks for it: what `'debug' = 'cgrp'` in kafka.properties makes the client say comes at this level.
+        .with_target("librdkafka", if level >= tracing::Level::DEBUG { level } else { tracing::Level::WARN.min(level) })
         .with_target("ort", tracing::Level::ERROR);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let layer = match config.format {

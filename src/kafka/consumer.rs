@@ -372,6 +372,9 @@ impl Source {
             ("fetch.wait.max.ms", "50"),
             // How long a killed process holds its partitions; heartbeats come from a thread of the client's own.
             ("session.timeout.ms", "10000"),
+            // A member that loses its request for the topic's metadata, as where a broker comes back just then, joins its group
+            // at the next refresh: after five minutes, by default.
+            ("topic.metadata.refresh.interval.ms", "10000"),
         ];
         for (key, value) in defaults.into_iter().filter(|(key, _)| !config.properties.contains_key(*key)) {
             client.set(key, value);
