@@ -26,10 +26,9 @@ const CLASSIFIED: u64 = PRODUCED / 10;
 const SECONDS: u64 = 15;
 /// With the headers of a record some 4 KiB: 300 MB in all, of which a bounded process holds a part.
 const BODY_BYTES: usize = 4_000;
-/// What the flood may add to the memory of the process. The queues in front of the model hold at most 16 MiB in the client,
-/// 16 MiB and 128 records before the channel and 4 x 128 records in it; answers from the brokers that are under way come on top, and
-/// what the allocator keeps for a while when one thread frees what another has made.
-const BOUND_BYTES: u64 = 150 << 20;
+/// What the flood may add to the memory of the process. The queues in front of the model hold at most 8 MiB in the client,
+/// 8 MiB and 128 records before the channel and 4 x 128 records in it; answers from the brokers that are under way come on top.
+const BOUND_BYTES: u64 = 100 << 20;
 
 fn resident_bytes() -> u64 {
     let memory = std::fs::read_to_string("/proc/self/statm").unwrap();

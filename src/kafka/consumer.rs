@@ -35,7 +35,7 @@ const CHANNEL_EVENTS: usize = 4;
 /// fetched, and it takes up to a second to go on, so it is for a reader that is too slow, not for one that is busy for a
 /// moment, with a commit for example.
 const WAITING_RECORDS: usize = 4096;
-const WAITING_BYTES: usize = 16 << 20;
+const WAITING_BYTES: usize = 8 << 20;
 /// How long half of a full line may take. Until then nothing is polled; a reader that needs longer is too slow.
 const LINE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a revocation may wait for the reader to finish, or half of `max.poll.interval.ms`.
@@ -366,7 +366,7 @@ impl Source {
         let defaults = [
             ("statistics.interval.ms", "1000"),
             // Bounds the client's own buffer; the default is 64 MiB a topic.
-            ("queued.max.messages.kbytes", "16384"),
+            ("queued.max.messages.kbytes", "8192"),
             // With that buffer full the client would rest for a second.
             ("fetch.queue.backoff.ms", "10"),
             ("fetch.wait.max.ms", "50"),
