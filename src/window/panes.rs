@@ -161,7 +161,7 @@ impl OpenPanes {
                     at: EventTime(item.event_time_ms),
                     id,
                     sketch: item.title.as_deref().and_then(Sketch::of),
-                    source: item.source.is_some().then_some(source),
+                    source,
                     subjects: item.subjects.clone(),
                 });
             }
