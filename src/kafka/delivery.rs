@@ -129,7 +129,7 @@ impl Delivery {
                 producer.send_offsets_to_transaction(&list, &member, CALL_TIMEOUT)
             })?;
         }
-        self.publisher.settle(CALL_TIMEOUT);
+        self.publisher.settle();
         self.transact("committing the transaction", |producer| producer.commit_transaction(CALL_TIMEOUT))?;
         self.opened.set(None);
         tracing::trace!(id, partitions = offsets.len(), "transaction committed");

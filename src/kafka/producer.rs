@@ -18,6 +18,9 @@ use crate::news::{EventTime, RawPlace};
 /// How long a full local queue may stand still before it is an error: the brokers take nothing.
 const QUEUE_WAIT: Duration = Duration::from_secs(300);
 
+/// Answers come within milliseconds; a client that waits for longer may as well sleep.
+const SETTLE_LIMIT: Duration = Duration::from_secs(1);
+
 /// One record to be published. Without `partition` the key decides, as with every Kafka client (murmur2).
 #[derive(Default)]
 pub struct Outgoing<'a> {
@@ -205,15 +208,16 @@ impl Publisher {
     /// [`Error::OutputTooLarge`], [`Error::Denied`] or [`Error::Publish`] if any record since the last call failed, or
     /// some are still unanswered after `timeout`.
     pub fn flush(&self, timeout: Duration) -> Result<(), Error> {
+        self.settle();
         let flushed = self.producer.flush(timeout);
         self.failure()?;
         flushed.map_err(|error| Error::Publish { lost: self.producer.in_flight_count() as u64, cause: error.to_string() })
     }
 
-    /// Waits until every queued record is answered, or for `limit`. The client's own flush, which is part of a commit, sleeps
-    /// up to 100 ms when the last answer goes to the thread that takes delivery reports.
-    pub(super) fn settle(&self, limit: Duration) {
-        let until = Instant::now() + limit;
+    /// Waits a while for every queued record to be answered. The client's own flush, which is part of a commit, sleeps up to
+    /// 100 ms when the last answer goes to the thread that takes delivery reports.
+    pub(super) fn settle(&self) {
+        let until = Instant::now() + SETTLE_LIMIT;
         while self.producer.in_flight_count() > 0 && Instant::now() < until {
             std::thread::sleep(Duration::from_micros(500));
         }

@@ -324,7 +324,7 @@ impl PublishStage {
         let interval = self.parts.config.watermark.interval.duration();
         let tick = interval.min(self.parts.config.kafka.commit_interval.duration());
         loop {
-            let wait = if self.offsets.is_empty() { tick } else { self.pace.rest(false).min(tick) };
+            let wait = if self.offsets.is_empty() { tick } else { self.pace.rest(true).min(tick) };
             let next = steps.recv_timeout(wait);
             // With more in line, one commit serves several slabs.
             let idle = matches!(next, Err(RecvTimeoutError::Timeout));
@@ -377,7 +377,7 @@ impl PublishStage {
                 }
             }
             self.announce()?;
-            if self.pace.rest(!idle).is_zero() {
+            if self.pace.rest(idle).is_zero() {
                 self.commit()?;
             }
         }
@@ -578,11 +578,12 @@ impl PublishStage {
         let memory = |(&partition, &offset): (&i32, &i64)| Some((partition, (offset, self.clocks.get(&partition)?.memory(now, wall))));
         let offsets: Offsets = self.offsets.iter().filter_map(memory).collect();
         let up_to_date = self.assigned && self.clocks.values().all(PartitionClock::is_at_end);
-        if super::commit(&self.delivery, &offsets, up_to_date, ROLE, &self.parts)? {
+        let stored = super::commit(&self.delivery, &offsets, up_to_date, ROLE, &self.parts)?;
+        if stored {
             self.offsets.clear();
             self.parts.unpublishable.committed(&offsets);
         }
-        self.pace.committed(began);
+        self.pace.ended(began, stored);
         Ok(())
     }
 }

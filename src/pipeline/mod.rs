@@ -271,16 +271,17 @@ impl Pace {
         Self { interval, last_ended: Instant::now(), shortest: SHORTEST_COMMIT_INTERVAL }
     }
 
-    /// How long until the next one is due. `spread`: nobody waits for it, or more work does.
-    fn rest(&self, spread: bool) -> Duration {
-        let interval = if spread { self.interval } else { self.shortest.min(self.interval) };
+    /// How long until the next one is due. `awaited`: somebody waits for it, and no more work that could go with it.
+    fn rest(&self, awaited: bool) -> Duration {
+        let interval = if awaited { self.shortest.min(self.interval) } else { self.interval };
         interval.saturating_sub(self.last_ended.elapsed())
     }
 
-    /// From its end: a slow commit must not follow on every slab.
-    fn committed(&mut self, began: Instant) {
+    /// From its end: a slow commit must not follow on every slab. One that was not `stored` is tried again after the
+    /// interval, whoever waits.
+    fn ended(&mut self, began: Instant, stored: bool) {
         self.last_ended = Instant::now();
-        self.shortest = SHORTEST_COMMIT_INTERVAL.max(2 * began.elapsed());
+        self.shortest = if stored { SHORTEST_COMMIT_INTERVAL.max(2 * began.elapsed()) } else { self.interval };
     }
 }
 
@@ -316,4 +317,25 @@ fn commit(
     }
     parts.board.trouble(role, None);
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_that_is_awaited_comes_at_once_unless_the_last_was_slow_or_failed() {
+        let interval = Duration::from_secs(60);
+        let mut pace = Pace::new(interval);
+        let nearly = |rest: Duration, whole: Duration| rest.abs_diff(whole) < Duration::from_secs(5);
+        assert!(pace.rest(true) <= SHORTEST_COMMIT_INTERVAL);
+        assert!(nearly(pace.rest(false), interval));
+        let ten_seconds_ago = Instant::now().checked_sub(Duration::from_secs(10)).unwrap();
+        pace.ended(ten_seconds_ago, true);
+        assert!(nearly(pace.rest(true), Duration::from_secs(20)), "{:?}", pace.rest(true));
+        pace.ended(Instant::now(), false);
+        assert!(nearly(pace.rest(true), interval), "{:?}", pace.rest(true));
+        pace.ended(Instant::now(), true);
+        assert!(pace.rest(true) <= SHORTEST_COMMIT_INTERVAL);
+    }
 }

@@ -57,7 +57,7 @@ pub fn run(parts: Parts, stop: CancellationToken) -> Result<(), Error> {
     };
     let interval = monitor.parts.config.kafka.commit_interval.duration();
     loop {
-        let wait = if monitor.alerted { monitor.pace.rest(false).min(interval) } else { interval };
+        let wait = if monitor.alerted { monitor.pace.rest(true).min(interval) } else { interval };
         match source.next(wait) {
             Some(SourceEvent::Batch { records, ended }) => {
                 monitor.parts.metrics.records.with_label_values(&[ROLE]).inc_by(records.len() as u64);
@@ -88,7 +88,7 @@ pub fn run(parts: Parts, stop: CancellationToken) -> Result<(), Error> {
             }
             None => {}
         }
-        if monitor.pace.rest(!monitor.alerted).is_zero() {
+        if monitor.pace.rest(monitor.alerted).is_zero() {
             monitor.commit()?;
         }
     }
@@ -263,10 +263,11 @@ impl Monitor {
             }
         }
         let up_to_date = self.at_end.as_ref().is_some_and(|at_end| at_end.len() == self.partitions.len());
-        if super::commit(&self.delivery, &offsets, up_to_date, ROLE, &self.parts)? {
+        let stored = super::commit(&self.delivery, &offsets, up_to_date, ROLE, &self.parts)?;
+        if stored {
             self.committed.extend(moved);
         }
-        self.pace.committed(began);
+        self.pace.ended(began, stored);
         self.alerted = false;
         Ok(())
     }
