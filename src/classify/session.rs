@@ -203,27 +203,13 @@ impl EncoderSession {
 
     /// Runs one batch and leaves what comes out: what ONNX Runtime takes for it, and nothing else.
     pub fn run_bare(&mut self, batch: &Batch) -> Result<(), Error> {
-        self.outputs(batch).map(drop)
-    }
-
-    fn outputs(&mut self, batch: &Batch) -> Result<SessionOutputs<'_>, Error> {
-        let shape = [batch.rows(), batch.width];
-        let mut inputs = ort::inputs![
-            "input_ids" => TensorRef::from_array_view((shape, batch.ids.as_slice())).map_err(fail)?,
-            "attention_mask" => TensorRef::from_array_view((shape, batch.mask.as_slice())).map_err(fail)?,
-        ];
-        let zeros = vec![0i64; if self.token_types { batch.ids.len() } else { 0 }];
-        if self.token_types {
-            inputs.push(("token_type_ids".into(), TensorRef::from_array_view((shape, zeros.as_slice())).map_err(fail)?.into()));
-        }
-        self.session.run(inputs).map_err(fail)
+        outputs(&mut self.session, self.token_types, batch).map(drop)
     }
 
     /// Runs one batch; the rows come back in the batch's order.
     pub fn run(&mut self, batch: &Batch) -> Result<Vec<Logits>, Error> {
-        let heads = (self.topic.clone(), self.sentiment.clone());
-        let outputs = self.outputs(batch)?;
-        let rows = |head: Option<Head>| -> Result<Vec<Vec<f32>>, Error> {
+        let outputs = outputs(&mut self.session, self.token_types, batch)?;
+        let rows = |head: &Option<Head>| -> Result<Vec<Vec<f32>>, Error> {
             let Some(head) = head else { return Ok(vec![Vec::new(); batch.rows()]) };
             let value = &outputs[head.output.as_str()];
             let flat: Vec<f32> = match value.dtype().tensor_type() {
@@ -242,7 +228,7 @@ impl EncoderSession {
                 ))),
             }
         };
-        let (topics, sentiments) = (rows(heads.0)?, rows(heads.1)?);
+        let (topics, sentiments) = (rows(&self.topic)?, rows(&self.sentiment)?);
         Ok(topics.into_iter().zip(sentiments).map(|(topic, sentiment)| Logits { topic, sentiment }).collect())
     }
 
@@ -274,6 +260,19 @@ impl EncoderSession {
         }
         counts
     }
+}
+
+fn outputs<'a>(session: &'a mut Session, token_types: bool, batch: &Batch) -> Result<SessionOutputs<'a>, Error> {
+    let shape = [batch.rows(), batch.width];
+    let mut inputs = ort::inputs![
+        "input_ids" => TensorRef::from_array_view((shape, batch.ids.as_slice())).map_err(fail)?,
+        "attention_mask" => TensorRef::from_array_view((shape, batch.mask.as_slice())).map_err(fail)?,
+    ];
+    let zeros = vec![0i64; if token_types { batch.ids.len() } else { 0 }];
+    if token_types {
+        inputs.push(("token_type_ids".into(), TensorRef::from_array_view((shape, zeros.as_slice())).map_err(fail)?.into()));
+    }
+    session.run(inputs).map_err(fail)
 }
 
 /// A graph of matrix products and little else: what the device can do at most, in the number format of its model.

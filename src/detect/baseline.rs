@@ -38,6 +38,12 @@ impl Reach {
         self.window_ms * (HOUR_MS as u64).div_ceil(self.window_ms as u64) as i64
     }
 
+    /// How far into a slice a subject of this rank is estimated anew.
+    fn phase_ms(&self, rank: u64) -> i64 {
+        // Where estimates serve several slices they are few.
+        if self.refit <= 1 { (rank % self.slice_ms() as u64) as i64 } else { 0 }
+    }
+
     /// In slices.
     fn history(&self) -> i64 {
         (self.history_ms / self.slice_ms()).max(1)
@@ -67,12 +73,12 @@ struct Slice {
 
 #[derive(Debug, Default)]
 struct Track {
+    /// Place of the subject among those of its kind, at random and the same everywhere.
+    rank: u64,
     /// Only slices with items.
     slices: VecDeque<Slice>,
     /// Only buckets with negative items, as far back as the CUSUM looks: number and count.
     buckets: VecDeque<(i64, u32)>,
-    /// How far into a slice the subject is estimated anew.
-    phase_ms: i64,
     window: Option<Window>,
     cusum: Option<(i64, Option<Basis>)>,
     /// Fits of windows and of the CUSUM, where they serve several slices.
@@ -196,9 +202,7 @@ impl Baseline {
             None => {
                 let rank = hash(subject.as_str().as_bytes());
                 self.ranks.entry(subject.kind()).or_default().insert((rank, subject.clone()));
-                // Where estimates serve several slices they are few.
-                let phase_ms = if self.reach.refit <= 1 { (rank % self.reach.slice_ms() as u64) as i64 } else { 0 };
-                self.tracks.entry(subject.clone()).or_insert(Track { phase_ms, ..Track::default() })
+                self.tracks.entry(subject.clone()).or_insert(Track { rank, ..Track::default() })
             }
         };
         let bucket = start.0.div_euclid(self.reach.window_ms);
@@ -268,7 +272,7 @@ impl Baseline {
 
     fn window(&mut self, subject: &Subject, start: EventTime) -> Option<Window> {
         let track = self.tracks.get(subject)?;
-        let (now, due) = (self.slice_of(start), self.slice_of(start.plus(-track.phase_ms)));
+        let (now, due) = (self.slice_of(start), self.slice_of(start.plus(-self.reach.phase_ms(track.rank))));
         if let Some(window) = track.window.filter(|window| window.from == due || (window.from == now && due < now)) {
             return Some(window);
         }
@@ -315,7 +319,7 @@ impl Baseline {
     fn rise(&mut self, subject: &Subject, end: EventTime) -> Option<Rise> {
         let (slice_ms, window_ms) = (self.reach.slice_ms(), self.reach.window_ms);
         let track = self.tracks.get(subject)?;
-        let at = self.slice_of(end.plus(-1 - track.phase_ms));
+        let at = self.slice_of(end.plus(-1 - self.reach.phase_ms(track.rank)));
         let cached = track.cusum.filter(|&(cached, _)| cached == at);
         let basis = match cached {
             Some((_, basis)) => basis,
@@ -422,7 +426,7 @@ impl Baseline {
             if track.slices.is_empty()
                 && let Some(ranks) = ranks.get_mut(&subject.kind())
             {
-                ranks.remove(&(hash(subject.as_str().as_bytes()), subject.clone()));
+                ranks.remove(&(track.rank, subject.clone()));
             }
             !track.slices.is_empty()
         });
@@ -548,6 +552,54 @@ mod tests {
         assert_eq!(usual.prior, Prior::Pooled);
         assert!(usual.judge(1, BUCKET_MS, BUCKET_MS).window > 1.0, "{usual:?}");
         assert_eq!(baseline.usual(&others[0], at(10 * DAY)).unwrap().prior, Prior::Own);
+    }
+
+    #[test]
+    fn each_subject_is_estimated_once_a_slice_at_a_time_of_its_own() {
+        let subjects: Vec<Subject> = (0..60).map(|index| Subject::entity(&format!("company-{index}"))).collect();
+        let mut baseline = Baseline::new(REACH, 4.0);
+        // Estimates by subject and by ten minutes of the hour, over a day.
+        let mut estimates = vec![[0; 6]; subjects.len()];
+        for bucket in 0..10 * DAY {
+            for (index, subject) in subjects.iter().enumerate() {
+                baseline.push(subject, at(bucket), poisson(1.0, bucket, index as u64));
+            }
+            if bucket < 9 * DAY {
+                continue;
+            }
+            for (subject, estimates) in subjects.iter().zip(&mut estimates) {
+                let from = |baseline: &Baseline| baseline.tracks[subject].window.map(|window| window.from);
+                let before = from(&baseline);
+                baseline.usual(subject, at(bucket)).unwrap();
+                estimates[(bucket % 6) as usize] += u32::from(bucket > 9 * DAY && from(&baseline) != before);
+            }
+        }
+        for estimates in &estimates {
+            let of_an_hour: Vec<u32> = estimates.iter().copied().filter(|&count| count > 0).collect();
+            assert!(matches!(of_an_hour[..], [23 | 24]), "always at the same time of an hour, and no more than once: {estimates:?}");
+        }
+        let at_once = (0..6).map(|place| estimates.iter().filter(|estimates| estimates[place] > 0).count()).max();
+        assert!(at_once <= Some(20), "{at_once:?} of 60 fall into the same sixth of an hour");
+    }
+
+    #[test]
+    fn what_speaks_for_a_kind_does_not_depend_on_the_order_of_arrival() {
+        let subjects: Vec<Subject> = (0..400).map(|index| Subject::entity(&format!("company-{index}"))).collect();
+        let filled = |order: &mut dyn Iterator<Item = usize>| {
+            let mut baseline = Baseline::new(REACH, 4.0);
+            let order: Vec<usize> = order.collect();
+            for day in 0..10 {
+                for &index in &order {
+                    // Some louder than others, so that another sample is another level.
+                    baseline.push(&subjects[index], at(day * DAY), (index % 7) as u64 * (index % 5) as u64);
+                }
+            }
+            baseline.push(&Subject::entity("new"), at(10 * DAY), 1);
+            baseline.usual(&Subject::entity("new"), at(10 * DAY)).unwrap()
+        };
+        let forwards = filled(&mut (0..400));
+        assert_eq!(forwards, filled(&mut (0..400).rev()));
+        assert_eq!(forwards, filled(&mut (0..400).map(|index| index * 7 % 400)));
     }
 
     #[test]

@@ -516,6 +516,7 @@ fn watermark_lag(state: &State, now: i64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::HttpConfig;
     use crate::news::Score;
 
     fn board() -> Board {
@@ -543,6 +544,23 @@ mod tests {
         assert_eq!(subjects[1]["points"][0]["mean"], Value::Null);
         assert_eq!(board.update(version).0["subjects"].as_array().unwrap().len(), 0);
         assert!(!board.metrics.render().contains("subject_items{subject=\"topic:Macro\"}"));
+    }
+
+    #[test]
+    fn those_silent_for_longest_are_forgotten_and_those_not_shown_are_counted() {
+        let config = Config { http: HttpConfig { subjects: 2, ..Config::default().http }, ..Config::default() };
+        let board = Board::new(Arc::new(config), Arc::new(Watchlist::empty()), Arc::new(Metrics::new()), Roles::Monitor);
+        for (end, name) in [(1000, "entity:one"), (2000, "entity:two"), (3000, "entity:three"), (4000, "entity:four")] {
+            board.view(0, View { subjects: 70, ..view(end, &[name]) });
+            // Of another partition, which forgets for itself.
+            board.view(1, View { subjects: 5, ..view(end, &["market"]) });
+        }
+        let (snapshot, _) = board.snapshot();
+        let mut names: Vec<&str> =
+            snapshot["subjects"].as_array().unwrap().iter().map(|subject| subject["subject"].as_str().unwrap()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["entity:four", "entity:three", "entity:two", "market"]);
+        assert!(board.metrics.render().contains("bellwether_subjects 75"), "of both partitions, shown or not");
     }
 
     #[test]

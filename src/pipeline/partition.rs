@@ -289,18 +289,16 @@ impl PartitionMonitor {
     /// Of the subjects with an open alert, and then of those with most items, as many as are shown.
     fn view(&mut self, end: EventTime) -> View {
         let windows = self.history.windows(self.config.window.size.ms());
-        let alerting = self.detector.alerting();
-        let turn = |(subject, counts): (&Subject, &WindowCounts)| {
-            (!alerting.contains(subject), subject.kind() == SubjectKind::Entity, std::cmp::Reverse(counts.count))
-        };
-        let subjects = windows.len();
-        let mut shown: Vec<_> = windows.iter().map(|window| (turn(window), window.0, window.1)).collect();
-        let most = self.config.http.subjects;
-        if shown.len() > most {
-            shown.select_nth_unstable_by(most, |one, other| (one.0, one.1).cmp(&(other.0, other.1)));
+        let (subjects, most) = (windows.len(), self.config.http.subjects);
+        let mut shown: Vec<(&Subject, &WindowCounts)> = windows.iter().collect();
+        if subjects > most {
+            let alerting = self.detector.alerting();
+            shown.select_nth_unstable_by_key(most, |&(subject, counts)| {
+                (!alerting.contains(subject), subject.kind() == SubjectKind::Entity, std::cmp::Reverse(counts.count), subject)
+            });
             shown.truncate(most);
         }
-        let windows: BTreeMap<Subject, WindowCounts> = shown.into_iter().map(|(_, subject, counts)| (subject.clone(), *counts)).collect();
+        let windows: BTreeMap<Subject, WindowCounts> = shown.into_iter().map(|(subject, counts)| (subject.clone(), *counts)).collect();
         let mood = |(subject, counts): (&Subject, &WindowCounts)| {
             let index = self.index.at(subject, end).unwrap_or_default();
             (subject.clone(), Mood { index, buzz: self.detector.buzz(subject, end, counts) })
