@@ -62,11 +62,11 @@ check: ## check format, lints and documentation
 	RUSTDOCFLAGS='-D warnings' cargo doc --release --no-deps
 
 bench: ## measure what docs/performance.md says, or the parts of it that ARGS names (heavy)
-	@scripts/setup test
-	@KAFKA_BROKER_OWNER=$$$$ KAFKA_JVM_FLAGS=-XX:+UseSerialGC exec cargo bench --bench performance -- $(ARGS)
+	@scripts/setup build
+	@exec cargo bench --bench performance -- $(ARGS)
 
 bench-core: ## time the pure core piece by piece; compares with the last run on the same machine
-	@scripts/setup test
+	@scripts/setup build
 	@exec cargo bench --bench core $(ARGS)
 
 bench-delivery: ## measure what docs/delivery.md says, or the parts of it that ARGS names (heavy: an hour)

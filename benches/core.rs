@@ -1,19 +1,17 @@
-//! The pure core, piece by piece: what an item and a hop cost on one thread. `make bench-core`; Criterion compares with the
-//! last run on the same machine.
+//! The pure core, piece by piece, on one thread; the bench `performance` has the whole monitor. `make bench-core`; Criterion
+//! compares with the last run on the same machine.
 
 use std::hint::black_box;
 use std::path::Path;
-use std::sync::Arc;
 
 use bellwether::config::Config;
 use bellwether::decode::decode;
 use bellwether::detect::series::{Direction, Series};
 use bellwether::enrich::Watchlist;
-use bellwether::news::{EventTime, ItemObservation, Observation, SCHEMA_VERSION, Score, Sentiment, Subject, WatermarkObservation};
+use bellwether::news::{EventTime, Subject};
 use bellwether::novelty::{NegativeItem, Novelty, Sketch};
-use bellwether::pipeline::partition::PartitionMonitor;
 use bellwether::privacy::mask;
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const ITEM: &str = r#"{"id":"n-1","title":"Harbour Bank shares plunge 31% after it limits withdrawals","body":"The lender said deposits fell by $4.2 billion in two days, and named a new chief risk officer.","source":"wire.example","symbols":["HBLN"],"lang":"en"}"#;
 
@@ -29,57 +27,6 @@ fn intake(criterion: &mut Criterion) {
             black_box((mask(&mut item), mentions))
         });
     });
-    group.finish();
-}
-
-/// Ten minutes of observations over so many subjects, a watermark every ten seconds: panes, windows, all default rules.
-fn log(subjects: usize) -> Vec<Observation> {
-    let mut log = Vec::new();
-    for index in 0..60_000usize {
-        let at = index as i64 * 10;
-        let sentiment = Sentiment::ALL[index * 7 % 3];
-        log.push(Observation::Item(ItemObservation {
-            schema: SCHEMA_VERSION,
-            subject: Subject(format!("entity:company-{}", index * 31 % subjects).into()),
-            id: format!("n-{index}"),
-            event_time_ms: at,
-            topic: "Macro".into(),
-            sentiment,
-            score: Score([-800_000, 50_000, 700_000][index * 7 % 3]),
-            source: Some("wire.example".into()),
-            title: Some(format!("Headline number {index} of a benchmark")),
-            url: None,
-            subjects: Vec::new(),
-        }));
-        if index % 1000 == 999 {
-            let watermark_ms = Some(at);
-            log.push(Observation::Watermark(WatermarkObservation {
-                schema: SCHEMA_VERSION,
-                raw_partition: 0,
-                raw_partitions: 1,
-                watermark_ms,
-                idle: false,
-                market: Vec::new(),
-            }));
-        }
-    }
-    log
-}
-
-fn monitor(criterion: &mut Criterion) {
-    let (config, watchlist) = (Arc::new(Config::default()), Arc::new(Watchlist::empty()));
-    let mut group = criterion.benchmark_group("monitor, observations");
-    group.sample_size(10);
-    for subjects in [100, 10_000] {
-        let log = log(subjects);
-        group.throughput(Throughput::Elements(log.len() as u64));
-        group.bench_with_input(BenchmarkId::from_parameter(format!("{subjects} subjects")), &log, |bencher, log| {
-            bencher.iter(|| {
-                let mut monitor = PartitionMonitor::new(config.clone(), watchlist.clone(), 0);
-                log.iter().enumerate().map(|(offset, record)| monitor.observe(record, offset as i64).1.len()).sum::<usize>()
-            });
-        });
-    }
     group.finish();
 }
 
@@ -111,7 +58,7 @@ fn novelty(criterion: &mut Criterion) {
             at: EventTime(index as i64 * 100),
             id: index as u64,
             sketch: Sketch::of(headline),
-            source: Some("wire.example".into()),
+            source: "wire.example".into(),
             subjects: Vec::new(),
         })
         .collect();
@@ -143,5 +90,5 @@ fn series(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, intake, novelty, monitor, series);
+criterion_group!(benches, intake, novelty, series);
 criterion_main!(benches);

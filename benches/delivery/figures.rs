@@ -1,8 +1,8 @@
 //! The figures of `docs/delivery.md`: their form in `docs/delivery.json`, and the tables made of it.
 
-use std::fmt::Write;
-
 use serde::{Deserialize, Serialize};
+
+use crate::document::{self, Spread, grouped, table};
 
 /// All parts; one that was never measured is not there.
 #[derive(Default, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub struct Measured<T> {
     pub command: String,
     pub machine: String,
     pub date: String,
-    /// Processes that wanted a core in the minute before, by the kernel's load average: what else ran.
+    /// See [`document::load`].
     pub load_before: f64,
     pub figures: T,
 }
@@ -49,15 +49,6 @@ pub struct Takeover {
     pub runs: usize,
     pub commit_seconds: Spread,
     pub seen_seconds: Spread,
-}
-
-/// Median and extremes of repeated runs.
-#[derive(Serialize, Deserialize, Clone, Copy)]
-#[serde(deny_unknown_fields)]
-pub struct Spread {
-    pub median: f64,
-    pub least: f64,
-    pub most: f64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -173,59 +164,28 @@ impl Figures {
         }
     }
 
-    /// The document with all blocks between `<!-- figures: NAME -->` and `<!-- end -->` made anew.
-    ///
-    /// # Panics
-    /// Where a block of [`PARTS`] is missing or does not end.
+    /// The document with the blocks of all [`PARTS`] made anew.
     pub fn fill(&self, document: &str) -> String {
-        let mut document = document.to_owned();
-        for name in PARTS {
-            let begin = format!("<!-- figures: {name} -->\n");
-            let from = document.find(&begin).unwrap_or_else(|| panic!("docs/delivery.md has no {begin}")) + begin.len();
-            let length = document[from..].find("<!-- end -->").unwrap_or_else(|| panic!("the block {name} has no end"));
-            let text = self.part(name).unwrap_or_else(|| "Not measured yet.\n".to_owned());
-            document.replace_range(from..from + length, &format!("\n{text}\n"));
-        }
-        document
+        document::fill(document, &PARTS, |name| self.part(name))
     }
 }
 
 impl<T> Measured<T> {
     fn text(&self, table: impl Fn(&T) -> String) -> String {
         let Self { command, machine, date, load_before, figures } = self;
-        format!("{}\n`{command}`, {date}, {machine}, load before {load_before:.1}.\n", table(figures))
+        table(figures) + &document::origin(command, date, machine, *load_before)
     }
-}
-
-fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
-    let mut text = format!("| {} |\n|{}\n", head.join(" | "), "---|".repeat(N));
-    for row in rows {
-        writeln!(text, "| {} |", row.join(" | ")).expect("writing to memory does not fail");
-    }
-    text
 }
 
 fn seconds(spread: &Spread) -> String {
     format!("{:.1} s ({:.1} to {:.1})", spread.median, spread.least, spread.most)
 }
 
-fn thousands(number: impl TryInto<u64>) -> String {
-    let digits = number.try_into().unwrap_or_default().to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 fn kills(figures: &Kills) -> String {
     let Kills { kills, records, panes, transitions, seconds } = figures;
     table(
         ["kills survived", "records read", "panes compared", "transitions compared", "lost, doubled or different", "took"],
-        [[kills.to_string(), thousands(*records), thousands(*panes), thousands(*transitions), "0".to_owned(), format!("{seconds:.0} s")]],
+        [[kills.to_string(), grouped(*records), grouped(*panes), grouped(*transitions), "0".to_owned(), format!("{seconds:.0} s")]],
     )
 }
 
@@ -276,9 +236,9 @@ fn throughput(rows: &[Throughput]) -> String {
         let Spread { median, least, most } = row.records_per_second;
         [
             row.processes.to_string(),
-            format!("{} ({} to {})", thousands(median as u64), thousands(least as u64), thousands(most as u64)),
+            format!("{} ({} to {})", grouped(median as u64), grouped(least as u64), grouped(most as u64)),
             format!("{:.1} µs", row.cpu_microseconds_per_record),
-            thousands(row.records),
+            grouped(row.records),
             row.runs.to_string(),
         ]
     };
@@ -292,7 +252,7 @@ fn commit_interval(rows: &[CommitInterval]) -> String {
             format!("{:.0} ms", row.p50_ms),
             format!("{:.0} ms", row.p99_ms),
             row.transitions.to_string(),
-            thousands(row.records_per_second as u64),
+            grouped(row.records_per_second as u64),
             format!("{:.1} µs", row.cpu_microseconds_per_record),
         ]
     };
@@ -307,9 +267,9 @@ fn restore(figures: &Restore) -> String {
     table(
         ["panes", "observations", "subjects", "partitions", "start to ready", "of it the restore", "CPU time", "most memory", "runs"],
         [[
-            thousands(*panes),
-            thousands(*observations),
-            thousands(*subjects),
+            grouped(*panes),
+            grouped(*observations),
+            grouped(*subjects),
             partitions.to_string(),
             seconds(ready_seconds),
             seconds(restore_seconds),
@@ -324,18 +284,18 @@ fn backpressure(figures: &Backpressure) -> String {
     let rows = [
         ("the model's pace", format!("{:.0} items a second", figures.model_items_per_second)),
         ("the producer's", format!("{:.0} items a second for {} s", figures.produced_items_per_second, figures.seconds)),
-        ("items, each scored once", thousands(figures.items)),
+        ("items, each scored once", grouped(figures.items)),
         ("resident memory before", format!("{} MiB", figures.memory_before_mib)),
         ("most resident memory", format!("{} MiB", figures.memory_most_mib)),
         ("bound", format!("{} MiB", figures.bound_mib)),
-        ("most lag", format!("{} records", thousands(figures.most_lag_records))),
+        ("most lag", format!("{} records", grouped(figures.most_lag_records))),
         ("partitions paused", figures.most_paused_partitions.to_string()),
         ("rebalances", "0".to_owned()),
         ("worked off after", format!("{:.0} s", figures.recovery_seconds)),
     ];
     let mut text = table(["", ""], rows.map(|(what, value)| [what.to_owned(), value]));
     text.push('\n');
-    let course = figures.course.iter().map(|(at, memory, lag)| [format!("{at} s"), format!("{memory} MiB"), thousands(*lag)]);
+    let course = figures.course.iter().map(|(at, memory, lag)| [format!("{at} s"), format!("{memory} MiB"), grouped(*lag)]);
     text += &table(["since the flood began", "resident memory", "lag"], course);
     text
 }

@@ -5,14 +5,17 @@
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
+#[path = "../document.rs"]
+mod document;
 mod figures;
+mod latency;
 mod live;
 mod parts;
 
 use std::collections::BTreeMap;
 
 use common::root;
-use figures::{Figures, Measured, PARTS, Spread};
+use figures::{Figures, Measured, PARTS};
 
 /// What is measured, and how much of it: by the command line, or as each part has it by default.
 pub struct Sizes(BTreeMap<String, u64>);
@@ -62,7 +65,12 @@ fn measure(part: &str, sizes: &Sizes) {
         let sizes: Vec<String> = sizes.0.iter().map(|(key, value)| format!("{key}={value}")).collect();
         command = format!("make bench-delivery ARGS=\"{part} {}\"", sizes.join(" "));
     }
-    let about = About { command, load_before: load(), machine: machine(), date: chrono::Utc::now().format("%Y-%m-%d").to_string() };
+    let about = About {
+        command,
+        load_before: document::load(),
+        machine: document::machine(),
+        date: chrono::Utc::now().format("%Y-%m-%d").to_string(),
+    };
     // Read anew: other parts may have been measured meanwhile.
     let store = |put: &dyn Fn(&mut Figures, About)| {
         let mut figures = read_figures();
@@ -73,21 +81,21 @@ fn measure(part: &str, sizes: &Sizes) {
         write_document(&figures);
     };
     macro_rules! run {
-        ($field:ident) => {{
-            let measured = std::cell::Cell::new(Some(parts::$field(sizes)));
+        ($module:ident::$field:ident) => {{
+            let measured = std::cell::Cell::new(Some($module::$field(sizes)));
             store(&|figures, about| figures.$field = measured.take().map(|measured| about.with(measured)));
         }};
     }
     match part {
-        "kills" => run!(kills),
-        "takeover" => run!(takeover),
-        "rebalance" => run!(rebalance),
-        "latency" => run!(latency),
-        "load" => run!(load),
-        "throughput" => run!(throughput),
-        "commit-interval" => run!(commit_interval),
-        "restore" => run!(restore),
-        "backpressure" => run!(backpressure),
+        "kills" => run!(parts::kills),
+        "takeover" => run!(parts::takeover),
+        "rebalance" => run!(parts::rebalance),
+        "latency" => run!(latency::latency),
+        "load" => run!(latency::load),
+        "throughput" => run!(parts::throughput),
+        "commit-interval" => run!(latency::commit_interval),
+        "restore" => run!(parts::restore),
+        "backpressure" => run!(parts::backpressure),
         _ => unreachable!("main lets only parts through"),
     }
 }
@@ -120,39 +128,10 @@ fn write_document(figures: &Figures) {
     std::fs::write(path, figures.fill(&document)).unwrap();
 }
 
-fn load() -> f64 {
-    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split_whitespace().next().and_then(|load| load.parse().ok()).unwrap_or_default()
-}
-
-/// Cores and memory of this machine.
-fn machine() -> String {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let (cpu, memory) = (read("/proc/cpuinfo"), read("/proc/meminfo"));
-    let value = |text: &str, key: &str| {
-        text.lines().find(|line| line.starts_with(key)).and_then(|line| line.split_once(':')).map(|(_, value)| value.trim().to_owned())
-    };
-    let model = value(&cpu, "model name").unwrap_or_else(|| "unknown processor".into());
-    let gib =
-        value(&memory, "MemTotal").and_then(|text| text.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or_default() / 1048576.0;
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    format!("{cores} cores of {model}, {gib:.0} GiB")
-}
-
-fn sorted(mut values: Vec<f64>) -> Vec<f64> {
-    values.sort_by(f64::total_cmp);
-    values
-}
-
 /// The value that `share` of all are not above (nearest rank).
 fn percentile(values: &[f64], share: f64) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
     let rank = (share * values.len() as f64).ceil() as usize;
-    sorted(values.to_vec())[rank.clamp(1, values.len()) - 1]
-}
-
-fn spread(values: &[f64]) -> Spread {
-    let values = sorted(values.to_vec());
-    let middle = values.len() / 2;
-    let median = if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 };
-    Spread { median, least: values[0], most: values[values.len() - 1] }
+    values[rank.clamp(1, values.len()) - 1]
 }

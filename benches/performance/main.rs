@@ -3,6 +3,8 @@
 //! Each part is written to `docs/performance.json` when it is done, and from there into the tables and pictures of
 //! `docs/performance.md`.
 
+#[path = "../document.rs"]
+mod document;
 mod monitor;
 mod report;
 mod stream;
@@ -10,8 +12,8 @@ mod stream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use document::Spread;
 use monitor::{Found, Load};
-use report::Spread;
 use serde_json::{Value, json};
 
 /// Runs of each measurement; those that are compared take turns.
@@ -37,7 +39,7 @@ fn main() {
             continue;
         }
         println!("--- {part}");
-        let (load_before, date) = (report::load(), chrono::Utc::now().format("%Y-%m-%d").to_string());
+        let (load_before, date) = (document::load(), chrono::Utc::now().format("%Y-%m-%d").to_string());
         let figures = match part {
             "monitor" => by_subjects(),
             "subjects" => hop_by_subjects(),
@@ -52,7 +54,7 @@ fn main() {
         };
         // Read anew: another part may have been measured meanwhile.
         let mut all = report::read();
-        all[part] = json!({"command": format!("make bench ARGS={part}"), "machine": report::machine(), "date": date,
+        all[part] = json!({"command": format!("make bench ARGS={part}"), "machine": document::machine(), "date": date,
                            "load_before": load_before, "figures": figures});
         report::write(&all);
         println!("{}", report::text(part, &all[part]));

@@ -3,27 +3,12 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::document::{self, Spread, grouped, table};
 
 /// In the order of the document.
 pub const PARTS: [&str; 6] = ["monitor", "subjects", "horizon", "past", "memory", "allocator"];
-
-/// Median and extremes of repeated runs.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct Spread {
-    pub median: f64,
-    pub least: f64,
-    pub most: f64,
-}
-
-impl Spread {
-    pub fn of(mut values: Vec<f64>) -> Self {
-        values.sort_by(f64::total_cmp);
-        let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
-        Self { median: rounded(values[values.len() / 2]), least: rounded(values[0]), most: rounded(values[values.len() - 1]) }
-    }
-}
 
 fn docs(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)
@@ -47,47 +32,18 @@ pub fn write(all: &Value) {
     }
 }
 
-/// The document with all blocks between `<!-- figures: NAME -->` and `<!-- end -->` made anew.
-///
-/// # Panics
-/// Where a block of [`PARTS`] is missing or does not end.
+/// The document with the blocks of all [`PARTS`] made anew.
 pub fn fill(document: &str, all: &Value) -> String {
-    let mut document = document.to_owned();
-    for name in PARTS {
-        let begin = format!("<!-- figures: {name} -->\n");
-        let from = document.find(&begin).unwrap_or_else(|| panic!("docs/performance.md has no {begin}")) + begin.len();
-        let length = document[from..].find("<!-- end -->").unwrap_or_else(|| panic!("the block {name} has no end"));
-        let text = all.get(name).map_or_else(|| "Not measured yet.\n".to_owned(), |part| text(name, part));
-        document.replace_range(from..from + length, &format!("\n{text}\n"));
-    }
-    document
-}
-
-pub fn load() -> f64 {
-    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split_whitespace().next().and_then(|load| load.parse().ok()).unwrap_or_default()
-}
-
-/// Cores and memory of this machine.
-pub fn machine() -> String {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let value = |text: &str, key: &str| {
-        text.lines().find(|line| line.starts_with(key)).and_then(|line| line.split_once(':')).map(|(_, value)| value.trim().to_owned())
-    };
-    let model = value(&read("/proc/cpuinfo"), "model name").unwrap_or_else(|| "unknown processor".into());
-    let memory = value(&read("/proc/meminfo"), "MemTotal").unwrap_or_default();
-    let gib = memory.split_whitespace().next().and_then(|kib| kib.parse::<f64>().ok()).unwrap_or_default() / 1048576.0;
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    format!("{cores} cores of {model}, {gib:.0} GiB")
+    document::fill(document, &PARTS, |name| all.get(name).map(|part| text(name, part)))
 }
 
 pub fn text(name: &str, part: &Value) -> String {
     let figures = &part["figures"];
     let tables = match name {
         "monitor" => table(
-            &["subjects", "observations a second and core", "of it counting", "hop p50", "hop p99", "panes", "memory", "runs"],
+            ["subjects", "observations a second and core", "of it counting", "hop p50", "hop p99", "panes", "memory", "runs"],
             each(figures, |row| {
-                vec![
+                [
                     thousands(&row["load"]["subjects"]),
                     whole(&row["observations_per_second"]),
                     percent(&row["item_microseconds"], &row["microseconds"]),
@@ -103,7 +59,7 @@ pub fn text(name: &str, part: &Value) -> String {
             let hops = |figures: &Value| {
                 each(figures, |row| {
                     let touched = row["load"]["per_second"].as_f64().unwrap_or_default() * 10.0;
-                    vec![
+                    [
                         thousands(&row["load"]["subjects"]),
                         grouped(touched as u64),
                         milliseconds(&row["hop_p50_ms"]),
@@ -112,14 +68,14 @@ pub fn text(name: &str, part: &Value) -> String {
                 })
             };
             let rows = [hops(&figures["all"]), hops(&figures["thousand"])].concat();
-            table(&["subjects known", "items in a pane", "hop p50", "longest hop"], rows)
+            table(["subjects known", "items in a pane", "hop p50", "longest hop"], rows)
         }
         "horizon" => {
             let hops = |figures: &Value| {
                 each(figures, |row| {
                     let per_pane = row["load"]["per_second"].as_f64().unwrap_or_default() * 60.0;
                     let minutes = row["load"]["window_minutes"].as_u64().unwrap_or_default();
-                    vec![
+                    [
                         if minutes < 1440 { format!("{} h", minutes / 60) } else { format!("{} d", minutes / 1440) },
                         grouped(per_pane.round() as u64),
                         grouped((per_pane * minutes as f64).round() as u64),
@@ -130,12 +86,12 @@ pub fn text(name: &str, part: &Value) -> String {
                 })
             };
             let rows = [hops(&figures["some"]), hops(&figures["all"])].concat();
-            table(&["window", "subjects in a pane", "rows in the window", "hop p50", "hop p99", "memory"], rows)
+            table(["window", "subjects in a pane", "rows in the window", "hop p50", "hop p99", "memory"], rows)
         }
         "past" => table(
-            &["past", "hop p50", "hop p99", "longest hop of an hour", "observations a second and core", "memory"],
+            ["past", "hop p50", "hop p99", "longest hop of an hour", "observations a second and core", "memory"],
             each(figures, |row| {
-                vec![
+                [
                     format!("{} d", row["load"]["past_days"]),
                     milliseconds(&row["hop_p50_ms"]),
                     milliseconds(&row["hop_p99_ms"]),
@@ -149,16 +105,16 @@ pub fn text(name: &str, part: &Value) -> String {
             let row = &figures[0];
             let course = row["memory_course"].as_array().into_iter().flatten();
             table(
-                &["event time", "memory"],
+                ["event time", "memory"],
                 course.map(|point| {
-                    vec![format!("{:.0} h", point[0].as_f64().unwrap_or(0.0)), format!("{:.0} MiB", point[1].as_f64().unwrap_or(0.0))]
+                    [format!("{:.0} h", point[0].as_f64().unwrap_or(0.0)), format!("{:.0} MiB", point[1].as_f64().unwrap_or(0.0))]
                 }),
             )
         }
         "allocator" => table(
-            &["allocator", "observations a second and core", "hop p50", "hop p99", "memory", "runs"],
+            ["allocator", "observations a second and core", "hop p50", "hop p99", "memory", "runs"],
             each(figures, |row| {
-                vec![
+                [
                     row["allocator"].as_str().unwrap_or_default().to_owned(),
                     whole(&row["observations_per_second"]),
                     milliseconds(&row["hop_p50_ms"]),
@@ -171,20 +127,12 @@ pub fn text(name: &str, part: &Value) -> String {
         _ => unreachable!("main lets only parts through"),
     };
     let said = |key: &str| part[key].as_str().unwrap_or_default();
-    let load = part["load_before"].as_f64().unwrap_or_default();
-    format!("{tables}\n`{}`, {}, {}, load before {load:.1}.\n", said("command"), said("date"), said("machine"))
+    let load_before = part["load_before"].as_f64().unwrap_or_default();
+    tables + &document::origin(said("command"), said("date"), said("machine"), load_before)
 }
 
-fn each(rows: &Value, row: impl Fn(&Value) -> Vec<String>) -> Vec<Vec<String>> {
+fn each<const N: usize>(rows: &Value, row: impl Fn(&Value) -> [String; N]) -> Vec<[String; N]> {
     rows.as_array().into_iter().flatten().map(row).collect()
-}
-
-fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut text = format!("| {} |\n|{}\n", head.join(" | "), "---|".repeat(head.len()));
-    for row in rows {
-        writeln!(text, "| {} |", row.join(" | ")).expect("text grows");
-    }
-    text
 }
 
 fn spread(value: &Value) -> Spread {
@@ -211,18 +159,6 @@ fn percent(part: &Value, of: &Value) -> String {
 
 fn thousands(value: &Value) -> String {
     grouped(value.as_u64().unwrap_or_default())
-}
-
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 const INK: &str = "#1f2933";

@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use clap::ValueEnum;
 use serde_json::json;
 
@@ -28,7 +27,7 @@ Examples:
 The bare session runs the same texts, tokenised beforehand and sorted by length as a whole, in the best of several batch
 sizes, on as many sessions and threads. A ratio is the median of the rounds' ratios. The cache of texts is off.")]
 pub struct Arguments {
-    /// Texts: JSON lines or plain lines as for `classify`, or CSV with a column text, or title and body; without it, those of the demo
+    /// Texts, as for `classify`: JSON lines or plain ones; without it, those of the demo
     file: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigArgument,
@@ -125,43 +124,14 @@ fn plan(arguments: &Arguments, config: &ModelConfig, gpu: bool) -> Plan {
 }
 
 fn read(file: Option<&Path>) -> Result<Vec<String>, Failure> {
-    let texts = match file {
-        None => {
-            let text = |line: &str| -> Option<String> {
-                let item: serde_json::Value = serde_json::from_str(line).ok()?;
-                let title = item["title"].as_str()?;
-                Some(item["body"].as_str().map_or_else(|| title.to_owned(), |body| crate::news::passage(title, body)))
-            };
-            TEXTS.lines().filter_map(text).collect()
-        }
-        Some(file) if file.extension().is_some_and(|extension| extension == "csv") => read_csv(file).map_err(Failure::usage)?,
-        Some(file) => Lines::open(file)?.map(|line| Ok(line?.text)).collect::<Result<Vec<_>, Failure>>()?,
+    let lines = match file {
+        None => Lines::within("the demo", TEXTS),
+        Some(file) => Lines::open(file)?,
     };
+    let texts = lines.map(|line| Ok(line?.text)).collect::<Result<Vec<_>, Failure>>()?;
     if texts.is_empty() {
         let name = file.unwrap_or(Path::new("-")).display();
         return Err(Failure::usage(anyhow::anyhow!("{name} has no texts")));
-    }
-    Ok(texts)
-}
-
-fn read_csv(file: &Path) -> anyhow::Result<Vec<String>> {
-    let name = file.display().to_string();
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_path(file).with_context(|| name.clone())?;
-    let header = reader.headers().with_context(|| name.clone())?;
-    let column = |wanted: &str| header.iter().position(|field| field.trim() == wanted);
-    let (first, second) = match (column("text"), column("title"), column("body")) {
-        (Some(text), ..) => (text, None),
-        (None, Some(title), body) => (title, body),
-        _ => anyhow::bail!("{name}, line 1: no column text or title"),
-    };
-    let mut texts = Vec::new();
-    for row in reader.records() {
-        let row = row.with_context(|| name.clone())?;
-        let field = |index: usize| row.get(index).map(str::trim).filter(|field| !field.is_empty());
-        texts.extend(match (field(first), second.and_then(field)) {
-            (Some(title), Some(body)) => Some(crate::news::passage(title, body)),
-            (one, other) => one.or(other).map(str::to_owned),
-        });
     }
     Ok(texts)
 }
@@ -219,18 +189,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_come_from_csv_as_from_json_lines() {
-        let folder = tempfile::tempdir().unwrap();
-        let written = |name: &str, text: &str| {
-            let path = folder.path().join(name);
-            std::fs::write(&path, text).unwrap();
-            read(Some(&path)).map_err(|failure| failure.error.to_string())
-        };
-        let csv = written("a.csv", "id,title,body\n1,Rates rise,\"Banks, too.\"\n2,Oil steady,\n").unwrap();
-        let json = "{\"title\": \"Rates rise\", \"body\": \"Banks, too.\"}\n{\"title\": \"Oil steady\"}\n";
-        assert_eq!(csv, written("a.jsonl", json).unwrap());
-        assert!(written("b.csv", "headline\nOil steady\n").unwrap_err().contains("no column text or title"));
-        assert!(read(None).map(|texts| texts.len() > 1000).unwrap_or_default());
+    fn the_demo_has_texts_and_an_empty_file_is_named() {
+        assert!(read(None).is_ok_and(|texts| texts.len() > 1000));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let failure = read(Some(file.path())).unwrap_err();
+        assert_eq!(failure.error.to_string(), format!("{} has no texts", file.path().display()));
     }
 
     #[test]

@@ -26,6 +26,15 @@ pub(super) struct Lines {
 }
 
 impl Lines {
+    /// Lines that the program has within itself.
+    pub fn within(name: &str, text: &'static str) -> Self {
+        Self::of(PathBuf::from(name), Box::new(text.as_bytes()))
+    }
+
+    fn of(file: PathBuf, input: Box<dyn BufRead>) -> Self {
+        Self { file, lines: input.split(b'\n').enumerate() }
+    }
+
     /// "-" is standard input.
     ///
     /// # Errors
@@ -37,7 +46,7 @@ impl Lines {
                 File::open(file).with_context(|| format!("{} cannot be read", file.display())).map_err(Failure::usage)?,
             )),
         };
-        Ok(Self { file: file.to_owned(), lines: input.split(b'\n').enumerate() })
+        Ok(Self::of(file.to_owned(), input))
     }
 }
 
