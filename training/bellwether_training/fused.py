@@ -52,18 +52,15 @@ class Graph:
 MS = "com.microsoft"
 
 
-def build(found: dict[str, np.ndarray], heads: int, epsilon: float = 1e-12, rounded: bool = True, attention: str = "plain", weight_bits: int = 8,
-          static: dict[str, float] | None = None) -> onnx.ModelProto:
+def build(found: dict[str, np.ndarray], heads: int, epsilon: float = 1e-12, rounded: bool = True, weight_bits: int = 8) -> onnx.ModelProto:
     """`input_ids`, `attention_mask` [batch, sequence] → `topic_logits`, `sentiment_logits`.
 
-    `rounded`: int8 products, else fp32. `attention`: "plain" operators or the "fused" one. `weight_bits`: 7 keeps processors without
-    VNNI from saturating. `static`: inputs of products by name ("3.x") with the largest size they may have, rounded by that.
+    `rounded`: int8 products, else fp32. `weight_bits`: 7 keeps processors without VNNI from saturating.
     """
     graph = Graph()
     add, constant = graph.add, graph.constant
     width = found["encoder.embeddings.word_embeddings.weight"].shape[1]
     layers = 1 + max(int(name.split(".")[3]) for name in found if name.startswith("encoder.encoder.layer."))
-    static = static or {}
 
     zero, one = constant("zero", np.uint8([ZERO])[0]), constant("one", np.float32(1))
     lengths = add("Shape", "shape", "input_ids")
@@ -71,20 +68,17 @@ def build(found: dict[str, np.ndarray], heads: int, epsilon: float = 1e-12, roun
     split = add("Concat", "split", lengths, constant("by heads", np.int64([heads, width // heads])), axis=0)
     whole = add("Concat", "whole", lengths, constant("width", np.int64([width])), axis=0)
 
-    def rounds(x: str) -> tuple[str, str | float]:
-        """Rows in int8 and their scales [rows, 1]; or a number where the scale is static."""
+    def rounds(x: str) -> tuple[str, str]:
+        """Rows in int8 and their scales [rows, 1]; without rounding, as they are."""
         if not rounded:
-            return x, 1.0
-        if x in static:
-            scale = static[x] / 127
-            return add("QuantizeLinear", f"{x}.int8", x, constant(f"{x}.step", np.float32(scale)), zero), scale
+            return x, ""
         largest = add("ReduceMax", f"{x}.largest", add("Abs", f"{x}.size", x), axes=[1], keepdims=1)
         scale = add("Max", f"{x}.step", add("Mul", f"{x}.scaled", largest, constant("step", np.float32(1 / 127))), constant("least", np.float32(1e-12)))
         steps = add("Reshape", f"{x}.steps", scale, constant("all", np.int64([-1])))
         zeros = add("Expand", f"{x}.zeros", constant("zeros", np.uint8([ZERO])), add("Shape", f"{x}.rows", steps))
         return add("QuantizeLinear", f"{x}.int8", x, steps, zeros, axis=0), scale
 
-    def product(name: str, x: tuple[str, str | float], part: str) -> str:
+    def product(name: str, x: tuple[str, str], part: str) -> str:
         """x · weightᵀ, without the bias."""
         weight = found[f"{part}.weight"]
         if not rounded:
@@ -92,10 +86,8 @@ def build(found: dict[str, np.ndarray], heads: int, epsilon: float = 1e-12, roun
         most = 2 ** (weight_bits - 1) - 1
         steps = np.maximum(np.abs(weight).max(1) / most, 1e-12).astype(np.float32)
         values = np.clip(np.rint(weight / steps[:, None]), -most, most).astype(np.int8).T
-        scale = x[1] if isinstance(x[1], float) else 1.0
-        made = add("MatMulIntegerToFloat", f"{name}.whole", x[0], constant(f"{part}.int8", values), constant(f"scale {scale}", np.float32(scale)),
-                   constant(f"{part}.steps", steps), zero, domain=MS)
-        return made if isinstance(x[1], float) else add("Mul", name, made, x[1])
+        made = add("MatMulIntegerToFloat", f"{name}.whole", x[0], constant(f"{part}.int8", values), one, constant(f"{part}.steps", steps), zero, domain=MS)
+        return add("Mul", name, made, x[1])
 
     def normalised(name: str, x: str, rest: str, part: str, bias: str) -> str:
         gamma, beta = (constant(f"{part}.{kind}", found[f"{part}.{kind}"]) for kind in ("weight", "bias"))
@@ -118,29 +110,21 @@ def build(found: dict[str, np.ndarray], heads: int, epsilon: float = 1e-12, roun
     x = add("Reshape", "0.x", x, flat)
 
     mask = add("Cast", "mask", "attention_mask", to=TensorProto.FLOAT)
-    if attention == "fused":
-        keys = add("Cast", "keys", "attention_mask", to=TensorProto.INT32)
-    else:
-        away = add("Mul", "away", add("Sub", "without", mask, one), constant("far", np.float32(1e9)))
-        away = add("Unsqueeze", "hidden", away, constant("middle", np.int64([1, 2])))
+    away = add("Mul", "away", add("Sub", "without", mask, one), constant("far", np.float32(1e9)))
+    away = add("Unsqueeze", "hidden", away, constant("middle", np.int64([1, 2])))
     for layer in range(layers):
         base = f"encoder.encoder.layer.{layer}"
         inner = f"{base}.attention.self"
         rows = rounds(x)
-        if attention == "fused":
-            parts = [add("Reshape", f"{layer}.{kind}", product(f"{layer}.{kind}.flat", rows, f"{inner}.{kind}"), whole) for kind in ("query", "key", "value")]
-            bias = np.concatenate([found[f"{inner}.{kind}.bias"] for kind in ("query", "key", "value")])
-            seen = add("MultiHeadAttention", f"{layer}.seen", *parts, constant(f"{inner}.bias", bias), keys, domain=MS, num_heads=heads)
-        else:
-            turned = {"query": [0, 2, 1, 3], "key": [0, 2, 3, 1], "value": [0, 2, 1, 3]}
-            made = {}
-            for kind, order in turned.items():
-                biased = add("Add", f"{layer}.{kind}.biased", product(f"{layer}.{kind}.flat", rows, f"{inner}.{kind}"),
-                             constant(f"{inner}.{kind}.bias", found[f"{inner}.{kind}.bias"]))
-                made[kind] = add("Transpose", f"{layer}.{kind}", add("Reshape", f"{layer}.{kind}.heads", biased, split), perm=order)
-            alike = add("FusedMatMul", f"{layer}.alike", made["query"], made["key"], domain=MS, alpha=float((width // heads) ** -0.5))
-            share = add("Softmax", f"{layer}.share", add("Add", f"{layer}.masked", alike, away), axis=-1)
-            seen = add("Transpose", f"{layer}.together", add("MatMul", f"{layer}.seen", share, made["value"]), perm=[0, 2, 1, 3])
+        turned = {"query": [0, 2, 1, 3], "key": [0, 2, 3, 1], "value": [0, 2, 1, 3]}
+        made = {}
+        for kind, order in turned.items():
+            biased = add("Add", f"{layer}.{kind}.biased", product(f"{layer}.{kind}.flat", rows, f"{inner}.{kind}"),
+                         constant(f"{inner}.{kind}.bias", found[f"{inner}.{kind}.bias"]))
+            made[kind] = add("Transpose", f"{layer}.{kind}", add("Reshape", f"{layer}.{kind}.heads", biased, split), perm=order)
+        alike = add("FusedMatMul", f"{layer}.alike", made["query"], made["key"], domain=MS, alpha=float((width // heads) ** -0.5))
+        share = add("Softmax", f"{layer}.share", add("Add", f"{layer}.masked", alike, away), axis=-1)
+        seen = add("Transpose", f"{layer}.together", add("MatMul", f"{layer}.seen", share, made["value"]), perm=[0, 2, 1, 3])
         context = add("Reshape", f"{layer}.context", seen, flat)
         y = product(f"{layer}.attended", rounds(context), f"{base}.attention.output.dense")
         x = normalised(f"{layer}.y", y, x, f"{base}.attention.output.LayerNorm", f"{base}.attention.output.dense")

@@ -43,10 +43,9 @@ def forms(directory: Path, folder: Path, heads: int) -> dict[str, Variant]:
         "fused fp32": ({"rounded": False}, "graph by hand, fp32"),
         "fused 8 bits": ({}, "graph by hand, whole products, rows rounded one by one"),
         "fused 7 bits": ({"weight_bits": 7}, "the same, weights of 7 bits"),
-        "fused 8 bits, MultiHeadAttention": ({"attention": "fused"}, "the same as 8 bits, attention in one operator"),
     }
     for name, (options, what) in plans.items():
-        file = folder / f"{name.replace(', ', '-').replace(' ', '-')}.onnx"
+        file = folder / f"{name.replace(' ', '-')}.onnx"
         onnx.save(fused.build(found, heads, **options), file)
         made[name] = Variant(OnnxModel(folder, file.name, threads=1), what)
     return made
@@ -95,18 +94,6 @@ def cascade(small: dict, full: dict, negative: int, doubt: float) -> tuple[dict,
     return result, asked / total
 
 
-def measured(metrics: Path) -> dict:
-    """The same, of a directory's `metrics.json`."""
-    result = {}
-    for name, heads in json.loads(metrics.read_text())["sets"].items():
-        for head, entry in heads.items():
-            kept = {key: entry[key] for key in ("rows", "accuracy", "accuracy_interval", "macro_f1", "calibration_error")}
-            if head == "sentiment":
-                kept["negative"] = {key: entry["classes"]["negative"][key] for key in ("precision", "recall")}
-            result[f"{name} · {head}"] = kept
-    return result
-
-
 def mean(scores: dict) -> float:
     """Of the accuracies, every set and head alike."""
     return float(np.mean([entry["accuracy"] for entry in scores.values()]))
@@ -125,20 +112,13 @@ def entry(variant: Variant, speed: dict, texts: list[str], scores: dict) -> dict
     return {"what": variant.what, **speed, "moved_by_batch_mates": moved, "mean_accuracy": mean(scores), "sets": scores}
 
 
-def run(variants: dict[str, Variant], everything: dict[str, Labelled], cache: Path, base: str = BASE, full: str | None = None,
-        rounds: int = ROUNDS, known: dict[str, dict] | None = None) -> dict:
-    """Measures all variants, and cascades of every pupil before `full` (the fastest that is no pupil). Answers are kept in `cache`.
-
-    `known`: accuracies of variants that `evaluate` has measured on these sets before, which then need not answer again.
-    """
+def run(variants: dict[str, Variant], everything: dict[str, Labelled], cache: Path, base: str = BASE, rounds: int = ROUNDS) -> dict:
+    """Measures all variants, and cascades of every pupil before the fastest that is no pupil. Answers are kept in `cache`."""
     cache.mkdir(parents=True, exist_ok=True)
     texts = [text for labelled in everything.values() for text in labelled.texts[:: max(1, len(labelled.texts) // 40)]][:TIMED]
     speed = pace({base: variants[base].model} | {name: variant.model for name, variant in variants.items()}, texts, rounds)
     labels, answers, result = variants[base].model.labels, {}, {}
     for name, variant in variants.items():
-        if known and name in known:
-            result[name] = entry(variant, speed[name], texts, known[name])
-            continue
         file = cache / f"{name.replace(', ', '-').replace(' ', '-')}.npz"
         if not file.exists():
             made = {set_: variant.model.logits(labelled.texts) for set_, labelled in everything.items()}
@@ -146,7 +126,7 @@ def run(variants: dict[str, Variant], everything: dict[str, Labelled], cache: Pa
         with np.load(file) as stored:
             answers[name] = {set_: {head: stored[f"{set_}/{head}"] for head in HEADS} for set_ in everything}
         result[name] = entry(variant, speed[name], texts, score(answers[name], everything, labels, variant.model.temperatures))
-    whole = full or max((name for name, variant in variants.items() if not variant.pupil), key=lambda name: (name in answers, speed[name]["times_as_fast"]))
+    whole = max((name for name, variant in variants.items() if not variant.pupil), key=lambda name: speed[name]["times_as_fast"])
     for name, variant in variants.items():
         for doubt in DOUBTS if variant.pupil else ():
             joined, share = cascade(answers[name], answers[whole], labels["sentiment"].index("negative"), doubt)
