@@ -4,6 +4,7 @@
 //! [`baseline`] knows what is usual, [`surge`] how often chance would bring more, [`interval`] how sure a share or a mean
 //! is, [`evidence`] which headlines stand behind it, [`sources`] who told them.
 
+mod alert;
 pub mod baseline;
 pub mod evidence;
 pub mod interval;
@@ -17,129 +18,23 @@ pub mod tally;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use crate::config::{Condition, Config, RuleConfig};
 use crate::enrich::Watchlist;
 use crate::news::{EventTime, SCHEMA_VERSION, Subject, SubjectKind};
 use crate::novelty::Novelty;
 use crate::window::{History, MarketPanes, PaneRecord, WindowCounts};
 use baseline::Baseline;
-use evidence::{Evidence, EvidenceItem};
+use evidence::Evidence;
 use judge::{Judgement, judge};
 use life::{Life, Transition, Waits};
 use sources::Sources;
-use surge::Prior;
 use tally::{RuleTally, Tallies};
 
+pub use alert::{AlertBaseline, AlertInterval, AlertRecord, AlertRise, AlertWindow, Member, RestOfMarket, Threshold};
 pub use judge::Severity;
-
-/// One record of `sentiment.alerts`: one transition of one alert.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AlertRecord {
-    pub schema: u32,
-    /// `<rule>/<subject>/<start>`: the same alert found again has the same id.
-    pub id: String,
-    pub rule: String,
-    pub condition: Condition,
-    pub subject: Subject,
-    pub subject_name: String,
-    pub transition: Transition,
-    pub severity: Severity,
-    /// Place in the alert's transitions, from 0.
-    pub sequence: u32,
-    pub started_at: EventTime,
-    /// End of the window judged.
-    pub at: EventTime,
-    pub window: AlertWindow,
-    pub baseline: Option<AlertBaseline>,
-    pub p_value: Option<f64>,
-    /// How often chance alone would raise such an alarm, per subject and month of 30 days.
-    pub false_alarms_per_month: Option<f64>,
-    /// Around share, mean score or difference; `None` for a surge.
-    pub interval: Option<AlertInterval>,
-    /// What a relative rule compares with.
-    pub rest_of_market: Option<RestOfMarket>,
-    pub threshold: Threshold,
-    /// Three quarters or more of the novel negative items, in the window or since the rise began, are of one named source,
-    /// which may be an error or worse.
-    pub single_source: bool,
-    pub why: String,
-    pub evidence: Vec<EvidenceItem>,
-    /// Of an alert of the market: the subjects with most novel negative items.
-    pub members: Vec<Member>,
-    pub config_version: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AlertWindow {
-    pub start: EventTime,
-    pub end: EventTime,
-    pub count: u64,
-    pub negative: u64,
-    pub neutral: u64,
-    pub positive: u64,
-    pub negative_share: Option<f64>,
-    pub mean_score: Option<f64>,
-    /// Distinct sources.
-    pub sources: usize,
-    /// Negative items that repeat no story.
-    pub novel_negative: u64,
-    /// Distinct sources of these.
-    pub novel_sources: usize,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AlertInterval {
-    pub lower: f64,
-    pub estimate: f64,
-    pub upper: f64,
-    /// One-sided, for each bound by itself.
-    pub confidence: f64,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RestOfMarket {
-    pub count: u64,
-    pub negative: u64,
-    pub negative_share: f64,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Member {
-    pub subject: Subject,
-    pub subject_name: String,
-    pub novel_negative: u64,
-}
 
 /// Members named in an alert of the market.
 const MEMBERS: usize = 10;
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AlertBaseline {
-    /// Negative items expected in a window of this length.
-    pub expected_negative: f64,
-    pub history_hours: f64,
-    /// Whose past the expectation rests on most.
-    pub prior: Prior,
-    /// Set where a slow rise says more than the window.
-    pub rise: Option<AlertRise>,
-}
-
-/// A slow rise, from when the CUSUM was last 0 to the end of the window.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AlertRise {
-    pub since: EventTime,
-    pub negative: u64,
-    pub expected_negative: f64,
-}
-
-/// The threshold that was crossed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Threshold {
-    pub name: String,
-    pub value: f64,
-}
 
 /// What windows are made of.
 #[derive(Clone, Copy)]
