@@ -62,8 +62,8 @@ check: ## check format, lints and documentation
 	RUSTDOCFLAGS='-D warnings' cargo doc --release --no-deps
 
 bench: ## measure what docs/performance.md says, or the parts of it that ARGS names (heavy)
-	@scripts/setup build
-	@exec cargo bench --bench performance -- $(ARGS)
+	@scripts/setup bench
+	@KAFKA_BROKER_OWNER=$$$$ KAFKA_JVM_FLAGS=-XX:+UseSerialGC exec cargo bench --bench performance -- $(ARGS)
 
 bench-core: ## time the pure core piece by piece; compares with the last run on the same machine
 	@scripts/setup build

@@ -1,7 +1,7 @@
 //! docs/delivery.md and docs/performance.md say what was measured; docs/delivery.md names tests that there are; what docs/detection.json has is as
 //! good as the detector is meant to be.
 
-#[path = "../benches/document.rs"]
+#[path = "../benches/shared/document.rs"]
 #[allow(dead_code)] // The benchmarks use the rest.
 mod document;
 #[path = "../benches/delivery/figures.rs"]

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use crate::common::{Broker, finish};
 use crate::document::Spread;
 use crate::figures::{CommitInterval, Latency, Load, LoadStep};
+use crate::kafka::{pace, site};
 use crate::live::{self, Subscriber};
-use crate::parts::{pace, site};
 use crate::{Sizes, percentile};
 
 pub fn latency(sizes: &Sizes) -> Vec<Latency> {

@@ -5,9 +5,11 @@
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
-#[path = "../document.rs"]
+#[path = "../shared/document.rs"]
 mod document;
 mod figures;
+#[path = "../shared/kafka.rs"]
+mod kafka;
 mod latency;
 mod live;
 mod parts;

@@ -3,9 +3,14 @@
 //! Each part is written to `docs/performance.json` when it is done, and from there into the tables and pictures of
 //! `docs/performance.md`.
 
-#[path = "../document.rs"]
+#[path = "../../tests/common/mod.rs"]
+mod common;
+#[path = "../shared/document.rs"]
 mod document;
+#[path = "../shared/kafka.rs"]
+mod kafka;
 mod monitor;
+mod peers;
 mod report;
 mod stream;
 
@@ -41,6 +46,9 @@ fn main() {
         println!("--- {part}");
         let (load_before, date) = (document::load(), chrono::Utc::now().format("%Y-%m-%d").to_string());
         let figures = match part {
+            "classifier" => peers::classifier(),
+            "plumbing" => peers::plumbing(),
+            "windows" => peers::windows(),
             "monitor" => by_subjects(),
             "subjects" => hop_by_subjects(),
             "horizon" => hop_by_horizon(),
@@ -173,8 +181,10 @@ fn allocator() -> Value {
         .output()
         .expect("cargo builds it");
     let messages = String::from_utf8_lossy(&built.stdout).into_owned();
-    let executable = |line: &str| serde_json::from_str::<Value>(line).ok()?["executable"].as_str().map(PathBuf::from);
-    let bare = messages.lines().filter_map(executable).next_back().expect("cargo says where the program lies");
+    let of_this_bench = |artifact: &Value| artifact["target"]["name"] == "performance";
+    let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).filter(of_this_bench);
+    let bare = artifacts.filter_map(|artifact| artifact["executable"].as_str().map(PathBuf::from)).next_back();
+    let bare = bare.expect("cargo says where the program lies");
     let library = |name: &str| format!("/usr/lib/{}-linux-gnu/{name}", std::env::consts::ARCH);
     let own = this_program();
     let choices = [

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::document::{self, Spread, grouped, table};
 
 /// In the order of the document.
-pub const PARTS: [&str; 6] = ["monitor", "subjects", "horizon", "past", "memory", "allocator"];
+pub const PARTS: [&str; 9] = ["classifier", "plumbing", "monitor", "windows", "subjects", "horizon", "past", "memory", "allocator"];
 
 fn docs(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)
@@ -111,6 +111,40 @@ pub fn text(name: &str, part: &Value) -> String {
                 }),
             )
         }
+        "classifier" => {
+            let row = &figures[0];
+            let line = |name: String, rate: &Value, ratio: Option<&Value>| [name, whole(rate), ratio.map_or(String::new(), times)];
+            table(
+                ["", "texts a second", "Bellwether is"],
+                [
+                    line(format!("Bellwether, {} × {} (sessions × threads)", row["sessions"], row["threads"]), &row["ours"], None),
+                    line("ONNX Runtime alone".to_owned(), &row["bare"], Some(&row["of_bare"])),
+                    line("Python pipeline".to_owned(), &row["python"], Some(&row["of_python"])),
+                ],
+            )
+        }
+        "plumbing" => {
+            let row = &figures[0];
+            table(
+                ["", "records a second of CPU", "ratio"],
+                [
+                    ["librdkafka's consumer".to_owned(), whole(&row["consumer_per_cpu_second"]), String::new()],
+                    ["classifier without a model".to_owned(), whole(&row["classifier_per_cpu_second"]), times(&row["ratio"])],
+                ],
+            )
+        }
+        "windows" => table(
+            ["", "records a second", "of CPU", "the monitor is"],
+            each(figures, |row| {
+                let name = match row["what"].as_str().unwrap_or_default() {
+                    "monitor" => "Bellwether's monitor, all rules",
+                    "streams" => "Kafka Streams, counts alone",
+                    _ => "polars `group_by_dynamic`, counts alone, from a file",
+                };
+                let or_nothing = |key: &str, text: fn(&Value) -> String| row.get(key).map_or(String::new(), text);
+                [name.to_owned(), or_nothing("records_per_second", whole), whole(&row["per_cpu_second"]), or_nothing("monitor_is", times)]
+            }),
+        ),
         "allocator" => table(
             ["allocator", "observations a second and core", "hop p50", "hop p99", "memory", "runs"],
             each(figures, |row| {
@@ -147,6 +181,11 @@ fn whole(value: &Value) -> String {
 fn milliseconds(value: &Value) -> String {
     let median = spread(value).median;
     if median < 10.0 { format!("{median:.2} ms") } else { format!("{median:.0} ms") }
+}
+
+fn times(value: &Value) -> String {
+    let Spread { median, least, most } = spread(value);
+    format!("{median:.2} × ({least:.2} to {most:.2})")
 }
 
 fn mebibytes(value: &Value) -> String {
