@@ -318,15 +318,18 @@ fn load_reference(directory: &Path, labels: &Labels) -> Result<Option<Reference>
 
 /// The variant that suits the device, best first.
 fn find_onnx(directory: &Path, device: Device) -> Result<PathBuf, Error> {
-    let names: &[&str] = match device {
-        Device::Cuda(_) | Device::TensorRt(_) => &["model.fp16.onnx", "model.onnx", "model.int8.onnx"],
-        Device::Cpu | Device::Auto => &["model.int8.onnx", "model.onnx"],
-    };
-    names
-        .iter()
-        .map(|name| directory.join(name))
-        .find(|path| path.is_file())
-        .ok_or_else(|| wrong(directory, format!("has none of {}", names.join(", "))))
+    let gpu = matches!(device, Device::Cuda(_) | Device::TensorRt(_));
+    let names = if gpu { ["model.fp16.onnx", "model.onnx"] } else { ["model.int8.onnx", "model.onnx"] };
+    if let Some(found) = names.iter().map(|name| directory.join(name)).find(|path| path.is_file()) {
+        return Ok(found);
+    }
+    if gpu && directory.join("model.int8.onnx").is_file() {
+        let directory = directory.display();
+        let why =
+            format!("{directory} has only model.int8.onnx, which is made for CPUs: put model.fp16.onnx beside it (training/README.md)");
+        return Err(Error::Device { device, why });
+    }
+    Err(wrong(directory, format!("has none of {}", names.join(", "))))
 }
 
 /// Holds the files in use to `SHA256SUMS`, where the directory has one (ordinary exports have none).
@@ -355,5 +358,26 @@ fn hold_to_sum(path: &Path, bytes: &[u8], sum: &str) -> Result<(), Error> {
     match actual == sum.to_ascii_lowercase() {
         true => Ok(()),
         false => Err(wrong(path, format!("is not the file that SHA256SUMS lists (SHA-256 {actual}); fetch the model again"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_device_takes_the_file_that_is_made_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let found = |device| find_onnx(folder.path(), device).map(|path| path.file_name().unwrap().to_string_lossy().into_owned());
+        assert!(matches!(found(Device::Cpu), Err(Error::Model(why)) if why.contains("has none of model.int8.onnx, model.onnx")));
+        std::fs::write(folder.path().join("model.int8.onnx"), "").unwrap();
+        assert_eq!(found(Device::Cpu).unwrap(), "model.int8.onnx");
+        // `auto` goes on to the CPU then.
+        assert!(matches!(found(Device::Cuda(0)), Err(Error::Device { why, .. }) if why.contains("put model.fp16.onnx beside it")));
+        std::fs::write(folder.path().join("model.fp16.onnx"), "").unwrap();
+        assert_eq!(
+            (found(Device::Auto).unwrap(), found(Device::TensorRt(0)).unwrap()),
+            ("model.int8.onnx".into(), "model.fp16.onnx".into())
+        );
     }
 }

@@ -1,6 +1,7 @@
 """The command line: one subcommand per step, and `all` for every step in order."""
 
 import json
+import random
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -115,6 +116,18 @@ def export() -> None:
 
 
 @app.command()
+def half() -> None:
+    """Write model.fp16.onnx for GPUs from the weights of model.int8.onnx, and list it in SHA256SUMS."""
+    from . import card
+    from . import export as step
+
+    step.again(state.model)
+    (state.model / "model.onnx").unlink()
+    card.checksum(state.model)
+    console.print(f"{state.model / 'model.fp16.onnx'} is written")
+
+
+@app.command()
 def quantize() -> None:
     """Choose the int8 form by accuracy, steadiness and speed; fit the temperatures."""
     from . import quantize as step
@@ -139,18 +152,17 @@ def evaluate() -> None:
 
 @app.command()
 def variants(
-    shipped: Annotated[Path, typer.Option(help="the model directory whose weights are tried")] = TRAINING.parent / "models" / "finnews-e5-small",
     pupil: Annotated[Optional[list[str]], typer.Option(help="NAME=DIRECTORY of a smaller model, tried alone and before the full one")] = None,
     docs: Annotated[Path, typer.Option(help="where variants.json, .svg and .md go")] = TRAINING.parent / "docs",
 ) -> None:
     """Measure what other forms of the model cost, and how good they are."""
-    from . import encoders, evaluate
+    from . import evaluate, prepare
     from . import variants as step
     from .onnx_model import OnnxModel
 
-    settings = json.loads((shipped / "config.json").read_text())
-    heads = settings.get("num_attention_heads") or encoders.HEADS[settings["hidden_size"]]
-    found = step.forms(shipped, state.build / "variants", heads)
+    calibration = [row.text for row in prepare.load(state.splits, "development")]
+    random.Random(state.config.seed).shuffle(calibration)
+    found = step.forms(state.model, state.build / "variants", calibration[: state.config.quantize.calibration_rows])
     for name, _, folder in (entry.partition("=") for entry in pupil or []):
         found[name] = step.Variant(OnnxModel(Path(folder), threads=1), "fewer layers", pupil=True)
     everything = evaluate.sets(state.config, state.splits, TRAINING)

@@ -73,6 +73,28 @@ def _export(model: TwoHeads, ids: torch.Tensor, mask: torch.Tensor, target: Path
     onnx.checker.check_model(str(target))
 
 
+def again(directory: Path) -> None:
+    """Writes `model.onnx` and `model.fp16.onnx` from the weights of a directory's `model.int8.onnx`, for who has nothing else of a BERT."""
+    from transformers import BertConfig, BertModel
+
+    from . import fused
+
+    settings = json.loads((directory / "config.json").read_text())
+    found = fused.weights(onnx.load(directory / "model.int8.onnx"))
+    base = "encoder.embeddings"
+    encoder = BertConfig(
+        vocab_size=len(found[f"{base}.word_embeddings.weight"]), hidden_size=settings["hidden_size"], num_hidden_layers=settings["num_hidden_layers"],
+        num_attention_heads=settings["num_attention_heads"], intermediate_size=len(found["encoder.encoder.layer.0.intermediate.dense.bias"]),
+        max_position_embeddings=len(found[f"{base}.position_embeddings.weight"]), type_vocab_size=len(found[f"{base}.token_type_embeddings.weight"]),
+        attn_implementation="eager",
+    )
+    model = TwoHeads(BertModel(encoder, add_pooling_layer=False), *(len(found[f"{head}.bias"]) for head in ("topic", "sentiment")))
+    model.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in found.items()})
+    ids, mask = pad([[1, 2, 3], [1, 2]], settings["pad_token_id"])
+    _export(model.eval(), ids, mask, directory / "model.onnx")
+    _half(directory / "model.onnx", directory / "model.fp16.onnx")
+
+
 def _half(source: Path, target: Path) -> None:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 

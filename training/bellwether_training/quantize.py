@@ -29,6 +29,8 @@ for _name in ("onnxruntime.quantization.matmul_nbits_quantizer", "root"):
 def run(config: Config, splits: Path, directory: Path, progress=lambda items, _: items) -> dict:
     """Measures `config.quantize.variants`, writes the chosen one, and returns (and writes to `quantize.json`) the table.
 
+    Where the export in fp32 is gone, the weights of an int8 model stand for it.
+
     Raises RuntimeError when no variant keeps to `largest_loss`, `largest_megabytes` and `least_agreement`.
     """
     settings = config.quantize
@@ -36,6 +38,10 @@ def run(config: Config, splits: Path, directory: Path, progress=lambda items, _:
     # They lie there source by source: the first of them, by which is calibrated and timed, shall be of all.
     random.Random(config.seed).shuffle(rows)
     texts = [row.text for row in rows]
+    if not (directory / "model.onnx").exists():
+        from . import export
+
+        export.again(directory)
     reference_model = OnnxModel(directory, "model.onnx")
     reference = reference_model.logits(texts)
     table = {"fp32": _entry(reference_model, reference, reference, rows, directory / "model.onnx")}
@@ -86,8 +92,8 @@ def make(variant: str, directory: Path, target: Path, calibration: list[str]) ->
     """One int8 form of `model.onnx`. Embedding tables become int8 in blocks of 32 in all of them.
 
     `rows-N`: weights in blocks of N, activations rounded row by row as they come (`MatMulNBits`, accuracy level 4).
-    `fused-N`: a BERT's graph written anew (`fused.py`), weights of N bits by output, activations rounded row by row in whole int8 products;
-    with 7 bits sums of pairs fit 16 bits, which processors without VNNI add them in.
+    `fused`: a BERT's graph written anew (`fused.py`), weights rounded by output, activations row by row in whole int8 products, after their
+    columns were evened out by what they are on `calibration` texts.
     `dynamic-channel`, `dynamic-tensor`: activations of a batch share one scale, found as they come.
     `static-channel`, `static-tensor`: activations have a scale found beforehand on `calibration` texts; `static-no-output` leaves
     the second matrix of every feed-forward block, whose inputs have the widest range, in float.
@@ -95,7 +101,7 @@ def make(variant: str, directory: Path, target: Path, calibration: list[str]) ->
     source = directory / "model.onnx"
     kind, _, detail = variant.partition("-")
     if kind == "fused":
-        onnx.save(_fused(directory, int(detail)), target)
+        onnx.save(_fused(directory, calibration), target)
         return
     with tempfile.TemporaryDirectory() as temporary:
         embedded = Path(temporary) / "embedded.onnx"
@@ -124,13 +130,16 @@ def make(variant: str, directory: Path, target: Path, calibration: list[str]) ->
         embed(onnx.load(embedded), target)
 
 
-def _fused(directory: Path, bits: int) -> onnx.ModelProto:
+def _fused(directory: Path, calibration: list[str]) -> onnx.ModelProto:
     settings = json.loads((directory / "config.json").read_text())
     if settings["model_type"] != "bert" or "num_attention_heads" not in settings:
-        raise ConfigError(f"quantize.variants: fused-{bits} is for a BERT that `export` wrote, and {directory} has none")
+        raise ConfigError(f"quantize.variants: fused is for a BERT that `export` wrote, and {directory} has none")
     model = onnx.load(directory / "model.onnx")
     epsilon = next(field.f for node in model.graph.node if node.op_type == "LayerNormalization" for field in node.attribute if field.name == "epsilon")
-    return fused.build(fused.weights(model), settings["num_attention_heads"], epsilon, weight_bits=bits)
+    found, heads = fused.weights(model), settings["num_attention_heads"]
+    rows = [row["input_ids"][0] for row in iter(_Reader(directory, calibration).get_next, None)]
+    divided = fused.divisors(found, heads, epsilon, rows) if rows else None
+    return fused.build(found, heads, epsilon, divided=divided)
 
 
 def embed(model: onnx.ModelProto, target: Path) -> None:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
 
-from . import evaluate, fused, measures
+from . import evaluate, measures, quantize
 from .evaluate import HEADS, Labelled
 from .onnx_model import OnnxModel, softmax
 
@@ -32,23 +31,17 @@ class Variant:
     pupil: bool = False
 
 
-def forms(directory: Path, folder: Path, heads: int) -> dict[str, Variant]:
-    """The shipped weights, undone to fp32 and written in other ways into `folder`; one thread each."""
+def forms(directory: Path, folder: Path, calibration: list[str]) -> dict[str, Variant]:
+    """The weights of `directory`'s `model.onnx`, written in other ways into `folder`; one thread each."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("config.json", "tokenizer.json"):
         (folder / name).write_bytes((directory / name).read_bytes())
-    found = fused.weights(onnx.load(directory / "model.int8.onnx"))
-    made = {BASE: Variant(OnnxModel(directory, threads=1), "weights in blocks of 64")}
-    plans = {
-        "fused fp32": ({"rounded": False}, "graph by hand, fp32"),
-        "fused 8 bits": ({}, "graph by hand, whole products, rows rounded one by one"),
-        "fused 7 bits": ({"weight_bits": 7}, "the same, weights of 7 bits"),
-    }
-    for name, (options, what) in plans.items():
-        file = folder / f"{name.replace(' ', '-')}.onnx"
-        onnx.save(fused.build(found, heads, **options), file)
-        made[name] = Variant(OnnxModel(folder, file.name, threads=1), what)
-    return made
+    quantize.make("rows-64", directory, folder / "rows-64.onnx", [])
+    quantize.make("fused", directory, folder / "fused-plain.onnx", [])
+    quantize.make("fused", directory, folder / "fused.onnx", calibration)
+    made = {"rows-64.onnx": (BASE, "weights in blocks of 64"), "fused-plain.onnx": ("fused, columns as they are", "graph by hand, whole products"),
+            "fused.onnx": ("fused", "the same, columns of activations evened out")}
+    return {name: Variant(OnnxModel(folder, file, threads=1), what) for file, (name, what) in made.items()}
 
 
 def pace(models: dict[str, OnnxModel], texts: list[str], rounds: int = ROUNDS, batch: int = 16) -> dict[str, dict]:
@@ -180,8 +173,11 @@ def table(found: dict) -> str:
 
 
 def write(found: dict, docs: Path) -> None:
-    """`variants.json`, `variants.svg` and `variants.md`, whose text outside of the table stays."""
-    (docs / "variants.json").write_text(json.dumps(found, indent=1) + "\n")
+    """`variants.json`, `variants.svg` and `variants.md`, whose text outside of the table stays, and so do variants measured before."""
+    file = docs / "variants.json"
+    before = json.loads(file.read_text())["variants"] if file.exists() else {}
+    found = {"variants": {**found["variants"], **{name: entry for name, entry in before.items() if name not in found["variants"]}}}
+    file.write_text(json.dumps(found, indent=1) + "\n")
     draw(found, docs / "variants.svg")
     page, begin, end = docs / "variants.md", "<!-- table -->\n", "<!-- end -->"
     before = page.read_text() if page.exists() else f"{begin}{end}\n"

@@ -58,19 +58,20 @@ def test_twice_the_work_is_half_as_fast(built, monkeypatch):
 
 
 def test_the_forms_of_a_model_are_measured_written_and_drawn(built, tmp_path):
-    heads = json.loads((built.model / "config.json").read_text())["num_attention_heads"]
-    forms = variants.forms(built.model, tmp_path / "forms", heads)
-    small = OnnxModel(tmp_path / "forms", "fused-7-bits.onnx", threads=1)
+    forms = variants.forms(built.model, tmp_path / "forms", ["Shares fall", "Rates rise"])
+    small = OnnxModel(tmp_path / "forms", "fused.onnx", threads=1)
     everything = variants.evaluate.sets(built.config, built.splits, built.training)
     found = variants.run(forms | {"pupil": variants.Variant(small, "a stand-in", pupil=True)}, everything, tmp_path / "answers", rounds=1)
     entries = found["variants"]
     assert len(entries) == len(forms) + 1 + len(variants.DOUBTS)
     assert entries["rows-64"]["times_as_fast"] == 1 and not entries["rows-64"]["below_the_interval"]
     assert all(entry["moved_by_batch_mates"] < 0.01 for name, entry in entries.items() if name in forms)
+    earlier = {"variants": {"measured before": next(iter(entries.values()))}}
+    (tmp_path / "variants.json").write_text(json.dumps(earlier))
     (tmp_path / "variants.md").write_text("Before.\n\n<!-- table -->\nold\n<!-- end -->\n\nAfter.\n")
     variants.write(found, tmp_path)
     page, picture = (tmp_path / "variants.md").read_text(), (tmp_path / "variants.svg").read_text()
     assert page.startswith("Before.") and page.endswith("After.\n") and "old" not in page
-    assert json.loads((tmp_path / "variants.json").read_text()) == found
-    for name in entries:
+    assert json.loads((tmp_path / "variants.json").read_text())["variants"] == {**entries, **earlier["variants"]}
+    for name in (*entries, "measured before"):
         assert f"| {name} |" in page and f"<!-- {name} -->" in picture
