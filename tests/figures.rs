@@ -44,6 +44,28 @@ fn the_document_of_performance_holds_the_figures_that_were_measured() {
 }
 
 #[test]
+fn every_part_of_performance_is_measured_and_the_monitor_is_as_fast_as_it_is_meant_to_be() {
+    let report: serde_json::Value = serde_json::from_str(&read("docs/performance.json")).expect("JSON");
+    for part in performance::PARTS {
+        assert!(report[part].is_object(), "{part} is not measured: make bench ARGS={part}");
+    }
+    let median = |row: &serde_json::Value, key: &str| row[key]["median"].as_f64().unwrap_or_else(|| panic!("{key} in {row}"));
+    let monitor = report["monitor"]["figures"].as_array().unwrap();
+    let at_ten_thousand = monitor.iter().find(|row| row["load"]["subjects"] == 10_000).expect("it is one of the sizes");
+    assert!(median(at_ten_thousand, "observations_per_second") >= 300_000.0, "{at_ten_thousand}");
+    // A hop over a day of panes of a minute, with ten thousand subjects in each.
+    let day = &report["horizon"]["figures"]["all"][0];
+    assert!(day["load"]["window_minutes"] == 1440 && median(day, "hop_p50_ms") < 50.0, "{day}");
+    // And it costs what changed, not what there is: ten thousand times the subjects, forty times seven hundred the panes.
+    let longest = |figures: &serde_json::Value| {
+        let hops: Vec<f64> = figures.as_array().unwrap().iter().map(|row| median(row, "hop_p50_ms")).collect();
+        hops[hops.len() - 1] / hops[0]
+    };
+    assert!(longest(&report["subjects"]["figures"]["thousand"]) < 10.0);
+    assert!(longest(&report["horizon"]["figures"]["some"]) < 2.0);
+}
+
+#[test]
 fn every_part_is_measured_and_keeps_its_promise() {
     let report: serde_json::Value = serde_json::from_str(&read("docs/delivery.json")).expect("JSON");
     for (part, measured) in report.as_object().unwrap() {
