@@ -131,7 +131,7 @@ pub fn classifier() -> Value {
     // The first ones only warm up.
     const FIRST: usize = 128;
     let broker = Broker::start();
-    let site = kafka::site(&broker, "classifier", PARTITIONS as i32, "", "", "[model]\ncache_texts = 0");
+    let site = kafka::site(&broker, "classifier", PARTITIONS as i32, "", "", "");
     let items = news(TEXTS);
     publish(&site, "classifier.raw", &items);
     let texts = site.folder.path().join("texts.jsonl");
@@ -140,7 +140,9 @@ pub fn classifier() -> Value {
     let runs: Vec<Value> = (0..RUNS)
         .map(|run| {
             let group = format!("classifier-{run}");
-            let process = site.run_with("classifier", &[("BELLWETHER_KAFKA__GROUP", &group), ("BELLWETHER_KAFKA__START", "earliest")]);
+            let settings =
+                [("BELLWETHER_KAFKA__GROUP", &group[..]), ("BELLWETHER_KAFKA__START", "earliest"), ("BELLWETHER_MODEL__CACHE_TEXTS", "0")];
+            let process = site.run_with("classifier", &settings);
             let scored = |process: &Process| process.metric("bellwether_items_total{outcome=\"scored\"}");
             wait_for("the first ones", 120, || (scored(&process) >= FIRST as f64).then_some(()));
             let (from, began, cpu) = (scored(&process), Instant::now(), cpu_seconds(&process));
@@ -164,7 +166,7 @@ pub fn classifier() -> Value {
             );
             let mut bare = site.command(&["bench-device"]);
             let bare =
-                peer(bare.arg(&texts).args(["--texts", &TEXTS.to_string(), "--rounds", "1", "--format", "json", "--batch", "32x2048"]));
+                peer(bare.arg(&texts).args(["--texts", &TEXTS.to_string(), "--rounds", "1", "--format", "json", "--batch", "8x2048"]));
             let setting = &bare["devices"][0]["settings"][0];
             let row = json!({"ours": ours, "python": python, "bare": setting["bare"], "sessions": setting["sessions"],
                              "threads": setting["threads_per_session"]});
