@@ -56,7 +56,7 @@ fn every_part_of_performance_is_measured_and_the_monitor_is_as_fast_as_it_is_mea
     // A hop over a day of panes of a minute, with ten thousand subjects in each.
     let day = &report["horizon"]["figures"]["all"][0];
     assert!(day["load"]["window_minutes"] == 1440 && median(day, "hop_p50_ms") < 50.0, "{day}");
-    // And it costs what changed, not what there is: ten thousand times the subjects, forty times seven hundred the panes.
+    // And it costs what changed, not what there is: ten thousand times the subjects, 672 times the panes.
     let longest = |figures: &serde_json::Value| {
         let hops: Vec<f64> = figures.as_array().unwrap().iter().map(|row| median(row, "hop_p50_ms")).collect();
         hops[hops.len() - 1] / hops[0]

@@ -164,9 +164,11 @@ pub fn classifier() -> Value {
                     .arg(&model)
                     .arg(count),
             );
+            // As the classifier has it by default.
+            let sessions = format!("{}x1", std::thread::available_parallelism().map_or(1, usize::from));
             let mut bare = site.command(&["bench-device"]);
-            let bare =
-                peer(bare.arg(&texts).args(["--texts", &TEXTS.to_string(), "--rounds", "1", "--format", "json", "--batch", "8x2048"]));
+            bare.arg(&texts).args(["--texts", &TEXTS.to_string(), "--rounds", "1", "--format", "json"]);
+            let bare = peer(bare.args(["--sessions", &sessions, "--batch", "8x2048"]));
             let setting = &bare["devices"][0]["settings"][0];
             let row = json!({"ours": ours, "python": python, "bare": setting["bare"], "sessions": setting["sessions"],
                              "threads": setting["threads_per_session"]});

@@ -117,12 +117,11 @@ def export() -> None:
 
 @app.command()
 def half() -> None:
-    """Write model.fp16.onnx for GPUs from the weights of model.int8.onnx, and list it in SHA256SUMS."""
+    """Write model.fp16.onnx for GPUs, from model.onnx or else from the weights of model.int8.onnx, and list it in SHA256SUMS."""
     from . import card
     from . import export as step
 
-    step.again(state.model)
-    (state.model / "model.onnx").unlink()
+    step.half(state.model)
     card.checksum(state.model)
     console.print(f"{state.model / 'model.fp16.onnx'} is written")
 

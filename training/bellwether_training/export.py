@@ -73,8 +73,18 @@ def _export(model: TwoHeads, ids: torch.Tensor, mask: torch.Tensor, target: Path
     onnx.checker.check_model(str(target))
 
 
+def half(directory: Path) -> None:
+    """Writes `model.fp16.onnx`: from `model.onnx`, or where that is gone from the weights of `model.int8.onnx`."""
+    kept = (directory / "model.onnx").exists()
+    if not kept:
+        again(directory)
+    _half(directory / "model.onnx", directory / "model.fp16.onnx")
+    if not kept:
+        (directory / "model.onnx").unlink()
+
+
 def again(directory: Path) -> None:
-    """Writes `model.onnx` and `model.fp16.onnx` from the weights of a directory's `model.int8.onnx`, for who has nothing else of a BERT."""
+    """Writes `model.onnx` from the weights of a directory's `model.int8.onnx`, for who has nothing else of a BERT."""
     from transformers import BertConfig, BertModel
 
     from . import fused
@@ -92,7 +102,6 @@ def again(directory: Path) -> None:
     model.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in found.items()})
     ids, mask = pad([[1, 2, 3], [1, 2]], settings["pad_token_id"])
     _export(model.eval(), ids, mask, directory / "model.onnx")
-    _half(directory / "model.onnx", directory / "model.fp16.onnx")
 
 
 def _half(source: Path, target: Path) -> None:
