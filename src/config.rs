@@ -165,6 +165,8 @@ pub struct ModelConfig {
     pub linger: Span,
     /// 0: none.
     pub cache_texts: usize,
+    pub gpu_memory_mib: usize,
+    pub engine_cache: PathBuf,
 }
 
 /// Where the model runs. TOML: `"cpu"`, `"cuda:0"`, `"tensorrt:0"` or `"auto"`.

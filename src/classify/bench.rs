@@ -132,7 +132,10 @@ pub fn measure(config: &ModelConfig, texts: &[String], plan: &Plan) -> Result<De
         let cut = |batch_texts: usize| -> Vec<(usize, Batch)> {
             let limits = Limits { texts: batch_texts, tokens: usize::MAX };
             let batches = |(index, encoder): (usize, &Encoder)| {
-                batch::plan(&slabs[index], limits, encoder.pad_id).into_iter().map(move |batch| (index, batch)).collect::<Vec<_>>()
+                batch::plan(&slabs[index], limits, encoder.form(session::shapes(device)))
+                    .into_iter()
+                    .map(move |batch| (index, batch))
+                    .collect::<Vec<_>>()
             };
             encoders.iter().enumerate().flat_map(batches).collect()
         };

@@ -151,7 +151,7 @@ impl OnnxClassifier {
             spawn(format!("session-{index}"), move || run_session(sessions, &jobs, &decoder, cache.as_deref(), &metrics))?;
         }
         let limits = batch::Limits { texts: config.batch_texts, tokens: config.batch_tokens };
-        let tokenizing = Tokenizing { encoders, limits, decoder, cache, metrics };
+        let tokenizing = Tokenizing { encoders, limits, shapes: session::shapes(device), decoder, cache, metrics };
         spawn("tokenizer".into(), move || tokenizing.run(&slab_receiver, &job_sender))?;
         Ok(Self { identity, labels, reference, device, nodes, slabs: slab_sender })
     }
@@ -196,6 +196,7 @@ fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<(), Error
 struct Tokenizing {
     encoders: Vec<Encoder>,
     limits: batch::Limits,
+    shapes: batch::Shapes,
     decoder: Arc<Decoder>,
     cache: Option<Arc<Cache>>,
     metrics: Arc<Metrics>,
@@ -233,7 +234,7 @@ impl Tokenizing {
             state.batches_left = batches.len();
             let progress = Arc::new(Progress { state: Mutex::new(state), done });
             for (encoder, batch) in batches {
-                self.metrics.batch_texts.observe(batch.rows() as f64);
+                self.metrics.batch_texts.observe(batch.places.len() as f64);
                 self.metrics.tokens.with_label_values(&["real"]).inc_by(batch.real_tokens as u64);
                 self.metrics.tokens.with_label_values(&["padding"]).inc_by((batch.ids.len() - batch.real_tokens) as u64);
                 if jobs.send(Job { encoder, batch, progress: progress.clone() }).is_err() {
@@ -277,7 +278,7 @@ impl Tokenizing {
                 // Of two encoders, the one that knows the text less.
                 outputs[place].unknown_share = outputs[place].unknown_share.max(text.unknown_share);
             }
-            batches.extend(batch::plan(&encoded, self.limits, encoder.pad_id).into_iter().map(|mut batch| {
+            batches.extend(batch::plan(&encoded, self.limits, encoder.form(self.shapes)).into_iter().map(|mut batch| {
                 batch.places.iter_mut().for_each(|place| *place = places[*place]);
                 (index, batch)
             }));

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
 use super::Error;
-use super::batch::Encoded;
+use super::batch::{Encoded, Form, Shapes};
 use super::drift::Reference;
 use crate::config::{Device, ModelConfig};
 use crate::news::{Classification, Logits, ModelIdentity, Sentiment, SentimentProbabilities, SentimentResult, TopicResult, hex};
@@ -97,6 +97,11 @@ pub struct Encoder {
 }
 
 impl Encoder {
+    /// What its batches are like, in such shapes.
+    pub fn form(&self, shapes: Shapes) -> Form {
+        Form { shapes, longest: self.max_length, pad_id: self.pad_id }
+    }
+
     /// Tokenises texts that [`super::prepare`] has prepared, cut at the model's maximum length.
     pub fn encode(&self, texts: &[String]) -> Result<Vec<Encoded>, Error> {
         texts.iter().map(|text| self.encode_one(text)).collect()

@@ -1,5 +1,7 @@
 //! ONNX Runtime: the environment, sessions on a device, and one batch through a session.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -7,14 +9,14 @@ use std::sync::OnceLock;
 use ort::AsPointer;
 use ort::editor::{Graph, Model, Node, ONNX_DOMAIN, Opset};
 use ort::environment::Environment;
-use ort::ep::{CUDA, ExecutionProviderDispatch, TensorRT};
-use ort::memory::Allocator;
+use ort::ep::{ArenaExtendStrategy, CUDA, ExecutionProviderDispatch, TensorRT};
+use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use ort::session::{Session, SessionOutputs};
+use ort::session::{IoBinding, Session, SessionOutputs};
 use ort::value::{DynTensor, Outlet, Shape, SymbolicDimensions, Tensor, TensorElementType, TensorRef, ValueType};
 
 use super::Error;
-use super::batch::{Batch, Limits, plan};
+use super::batch::{Batch, Limits, Shapes, plan};
 use super::model::{Encoder, Head, ModelDirectory};
 use crate::config::{Device, ModelConfig};
 use crate::news::{Logits, ModelIdentity};
@@ -87,12 +89,74 @@ fn default_libraries() -> Vec<PathBuf> {
     paths
 }
 
+/// The shapes that a device is given batches in.
+pub fn shapes(device: Device) -> Shapes {
+    if is_gpu(device) { Shapes::Few } else { Shapes::Any }
+}
+
+fn is_gpu(device: Device) -> bool {
+    matches!(device, Device::Cuda(_) | Device::TensorRt(_))
+}
+
 /// One session per encoder, owned by one thread.
 pub struct EncoderSession {
     session: Session,
     topic: Option<Head>,
     sentiment: Option<Head>,
     token_types: bool,
+    /// Memory that stays, for a device that copies what it is given; `None`: inputs are read where they lie.
+    bound: Option<Bound>,
+}
+
+/// Inputs and outputs of a session in memory that the device reads and writes by itself (page-locked on a GPU), kept for
+/// every shape. With [`Shapes::Few`] these are few.
+struct Bound {
+    outputs: MemoryInfo<'static>,
+    allocator: Allocator,
+    by_shape: HashMap<[usize; 2], Binding>,
+}
+
+struct Binding {
+    binding: IoBinding,
+    ids: Tensor<i64>,
+    mask: Tensor<i64>,
+}
+
+impl Bound {
+    /// `index`: of the device.
+    fn new(session: &Session, memory: AllocationDevice<'static>, index: i32) -> Result<Self, Error> {
+        let of = |kind| MemoryInfo::new(memory.clone(), index, AllocatorType::Device, kind).map_err(runtime);
+        let (inputs, outputs) = (of(MemoryType::CPUInput)?, of(MemoryType::CPUOutput)?);
+        let allocator = Allocator::new(session, inputs).map_err(runtime)?;
+        Ok(Self { outputs, allocator, by_shape: HashMap::new() })
+    }
+
+    /// Copies the batch into the memory of its shape, and tells the session to take it from there.
+    fn bind(&mut self, session: &Session, token_types: bool, batch: &Batch) -> Result<&IoBinding, Error> {
+        let shape = [batch.rows, batch.width];
+        let Self { allocator, outputs, by_shape, .. } = self;
+        let entry = match by_shape.entry(shape) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let new = || Tensor::<i64>::new(allocator, shape).map_err(fail);
+                let mut binding = session.create_binding().map_err(fail)?;
+                if token_types {
+                    let mut zeros = new()?;
+                    zeros.extract_tensor_mut().1.fill(0);
+                    binding.bind_input("token_type_ids", &zeros).map_err(fail)?;
+                }
+                for output in session.outputs() {
+                    binding.bind_output_to_device(output.name(), outputs).map_err(fail)?;
+                }
+                entry.insert(Binding { binding, ids: new()?, mask: new()? })
+            }
+        };
+        for (name, tensor, values) in [("input_ids", &mut entry.ids, &batch.ids), ("attention_mask", &mut entry.mask, &batch.mask)] {
+            tensor.extract_tensor_mut().1.copy_from_slice(values);
+            entry.binding.bind_input(name, tensor).map_err(fail)?;
+        }
+        Ok(&entry.binding)
+    }
 }
 
 /// A loaded model: where it runs, its files, and for every session thread one session an encoder.
@@ -129,7 +193,7 @@ pub fn identity(config: &ModelConfig) -> Result<Option<ModelIdentity>, Error> {
 }
 
 fn open_on(environment: &Environment, config: &ModelConfig, device: Device) -> Result<Opened, Error> {
-    let gpu = !matches!(device, Device::Cpu | Device::Auto);
+    let gpu = is_gpu(device);
     let provider = cuda_provider(config)?;
     if gpu && !provider.is_file() {
         let why = format!("{} is missing: this ONNX Runtime is a CPU build; install onnxruntime-gpu's libraries there", provider.display());
@@ -137,7 +201,8 @@ fn open_on(environment: &Environment, config: &ModelConfig, device: Device) -> R
     }
     let directory = ModelDirectory::load(config, device)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let automatic = if gpu { 1 } else { cores.div_ceil(config.threads_per_session) };
+    // Two on a GPU: while one is copied or read, the other computes.
+    let automatic = if gpu { 2 } else { cores.div_ceil(config.threads_per_session) };
     let count = if config.sessions == 0 { automatic } else { config.sessions };
     let sessions = (0..count)
         .map(|_| directory.encoders.iter().map(|encoder| EncoderSession::open(environment, config, encoder, device)).collect())
@@ -145,16 +210,59 @@ fn open_on(environment: &Environment, config: &ModelConfig, device: Device) -> R
     Ok((device, directory, sessions))
 }
 
-fn provider(device: Device) -> Option<ExecutionProviderDispatch> {
-    // Without `error_on_failure` ONNX Runtime would fall back to the CPU in silence.
-    match device {
-        Device::Auto | Device::Cpu => None,
-        Device::Cuda(index) => Some(CUDA::default().with_device_id(index).build().error_on_failure()),
-        Device::TensorRt(index) => Some(TensorRT::default().with_device_id(index).build().error_on_failure()),
+/// What a TensorRT engine is built for: the inputs of the graph, as ONNX Runtime names shapes.
+struct Profile {
+    least: String,
+    usual: String,
+    most: String,
+}
+
+impl Profile {
+    /// For the graph's inputs, each of texts × tokens.
+    fn of(inputs: &[&str], config: &ModelConfig, longest: usize) -> Self {
+        let all = |rows: usize, width: usize| inputs.iter().map(|name| format!("{name}:{rows}x{width}")).collect::<Vec<_>>().join(",");
+        Self { least: all(1, 16), usual: all(config.batch_texts, 32.min(longest)), most: all(config.batch_texts, longest) }
     }
 }
 
-fn options(environment: &Environment, config: &ModelConfig, device: Device) -> Result<SessionBuilder, Error> {
+fn provider(config: &ModelConfig, device: Device, profile: Option<&Profile>) -> Result<Option<ExecutionProviderDispatch>, Error> {
+    let memory = config.gpu_memory_mib << 20;
+    // Without `error_on_failure` ONNX Runtime would fall back to the CPU in silence.
+    Ok(match device {
+        Device::Auto | Device::Cpu => None,
+        Device::Cuda(index) => {
+            let cuda = CUDA::default().with_device_id(index).with_memory_limit(memory);
+            Some(cuda.with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested).build().error_on_failure())
+        }
+        Device::TensorRt(index) => {
+            let engines = engines(config, device)?.display().to_string();
+            let mut tensorrt = TensorRT::default().with_device_id(index).with_max_workspace_size(memory).with_fp16(true);
+            tensorrt = tensorrt.with_engine_cache(true).with_engine_cache_path(&engines);
+            tensorrt = tensorrt.with_timing_cache(true).with_timing_cache_path(&engines).with_layer_norm_fp32_fallback(true);
+            if let Some(Profile { least, usual, most }) = profile {
+                tensorrt = tensorrt.with_profile_min_shapes(least).with_profile_opt_shapes(usual).with_profile_max_shapes(most);
+            }
+            Some(tensorrt.build().error_on_failure())
+        }
+    })
+}
+
+/// Where TensorRT keeps its engines, which take minutes to build.
+fn engines(config: &ModelConfig, device: Device) -> Result<PathBuf, Error> {
+    let empty = |path: &PathBuf| path.as_os_str().is_empty();
+    let folder = match (empty(&config.engine_cache), empty(&config.directory)) {
+        (false, _) => config.engine_cache.clone(),
+        (true, false) => config.directory.join("engines"),
+        (true, true) => config.topic_directory.join("engines"),
+    };
+    std::fs::create_dir_all(&folder).map_err(|error| {
+        let why = format!("{} cannot be made: {error}; set model.engine_cache to a folder for TensorRT's engines", folder.display());
+        Error::Device { device, why }
+    })?;
+    Ok(folder)
+}
+
+fn options(environment: &Environment, config: &ModelConfig, device: Device, profile: Option<&Profile>) -> Result<SessionBuilder, Error> {
     let builder = Session::builder(environment)
         .map_err(runtime)?
         .with_optimization_level(GraphOptimizationLevel::All)
@@ -166,7 +274,7 @@ fn options(environment: &Environment, config: &ModelConfig, device: Device) -> R
         .map_err(runtime)?
         .with_config_entry("session.record_ep_graph_assignment_info", "1")
         .map_err(runtime)?;
-    match provider(device) {
+    match provider(config, device, profile)? {
         None => Ok(builder),
         Some(provider) => builder.with_execution_providers([provider]).map_err(|error| Error::Device { device, why: error.to_string() }),
     }
@@ -178,7 +286,17 @@ impl EncoderSession {
             Device::Auto | Device::Cpu => Error::Runtime(why),
             _ => Error::Device { device, why },
         };
-        let mut builder = options(environment, config, device)?;
+        // An engine is built for shapes of the inputs, and only a session tells which inputs there are.
+        let profile = match device {
+            Device::TensorRt(_) => {
+                let plain = ModelConfig { device: Device::Cpu, ..config.clone() };
+                let graph = options(environment, &plain, Device::Cpu, None)?.commit_from_file(&encoder.onnx).map_err(runtime)?;
+                let inputs: Vec<&str> = graph.inputs().iter().map(|input| input.name()).collect();
+                Some(Profile::of(&inputs, config, encoder.max_length))
+            }
+            _ => None,
+        };
+        let mut builder = options(environment, config, device, profile.as_ref())?;
         let session = builder.commit_from_file(&encoder.onnx).map_err(|error| refuse(format!("{}: {error}", encoder.onnx.display())))?;
         let has = |name: &str| session.inputs().iter().any(|input| input.name() == name);
         for name in ["input_ids", "attention_mask"] {
@@ -190,12 +308,16 @@ impl EncoderSession {
             check_head(&session, encoder, head)?;
         }
         let token_types = has("token_type_ids");
-        let mut opened = Self { session, topic: encoder.topic.clone(), sentiment: encoder.sentiment.clone(), token_types };
-        if !matches!(device, Device::Auto | Device::Cpu) && !opened.nodes().iter().any(|(name, _)| !name.contains("CPU")) {
+        let bound = match device {
+            Device::Auto | Device::Cpu => None,
+            Device::Cuda(index) | Device::TensorRt(index) => Some(Bound::new(&session, AllocationDevice::CUDA_PINNED, index)?),
+        };
+        let mut opened = Self { session, topic: encoder.topic.clone(), sentiment: encoder.sentiment.clone(), token_types, bound };
+        if is_gpu(device) && !opened.nodes().iter().any(|(name, _)| !name.contains("CPU")) {
             return Err(refuse("ONNX Runtime placed every node on the CPU".into()));
         }
         let probe = encoder.encode(&["Warm-up.".to_owned()])?;
-        for batch in plan(&probe, Limits { texts: 1, tokens: usize::MAX }, encoder.pad_id) {
+        for batch in plan(&probe, Limits { texts: 1, tokens: usize::MAX }, encoder.form(shapes(device))) {
             opened.run(&batch).map_err(|error| refuse(error.to_string()))?;
         }
         Ok(opened)
@@ -203,14 +325,22 @@ impl EncoderSession {
 
     /// Runs one batch and leaves what comes out: what ONNX Runtime takes for it, and nothing else.
     pub fn run_bare(&mut self, batch: &Batch) -> Result<(), Error> {
-        outputs(&mut self.session, self.token_types, batch).map(drop)
+        self.outputs(batch).map(drop)
     }
 
-    /// Runs one batch; the rows come back in the batch's order.
+    fn outputs(&mut self, batch: &Batch) -> Result<SessionOutputs<'_>, Error> {
+        let Some(bound) = &mut self.bound else { return outputs(&mut self.session, self.token_types, batch) };
+        let binding = bound.bind(&self.session, self.token_types, batch)?;
+        self.session.run_binding(binding).map_err(fail)
+    }
+
+    /// Runs one batch; the rows of its texts come back in the batch's order.
     pub fn run(&mut self, batch: &Batch) -> Result<Vec<Logits>, Error> {
-        let outputs = outputs(&mut self.session, self.token_types, batch)?;
+        let (topic, sentiment) = (self.topic.clone(), self.sentiment.clone());
+        let outputs = self.outputs(batch)?;
+        let texts = batch.places.len();
         let rows = |head: &Option<Head>| -> Result<Vec<Vec<f32>>, Error> {
-            let Some(head) = head else { return Ok(vec![Vec::new(); batch.rows()]) };
+            let Some(head) = head else { return Ok(vec![Vec::new(); texts]) };
             let value = &outputs[head.output.as_str()];
             let flat: Vec<f32> = match value.dtype().tensor_type() {
                 Some(TensorElementType::Float16) => {
@@ -218,17 +348,15 @@ impl EncoderSession {
                 }
                 _ => value.try_extract_tensor::<f32>().map_err(fail)?.1.to_vec(),
             };
-            match flat.len() == batch.rows() * head.labels && flat.iter().all(|value| value.is_finite()) {
-                true => Ok(flat.chunks(head.labels).map(<[f32]>::to_vec).collect()),
-                false => Err(Error::Inference(format!(
-                    "{} gave {} values for {} texts, or not finite ones",
-                    head.output,
-                    flat.len(),
-                    batch.rows()
-                ))),
+            let of_texts = &flat[..flat.len().min(texts * head.labels)];
+            match flat.len() == batch.rows * head.labels && of_texts.iter().all(|value| value.is_finite()) {
+                true => Ok(of_texts.chunks(head.labels).map(<[f32]>::to_vec).collect()),
+                false => {
+                    Err(Error::Inference(format!("{} gave {} values for {} rows, or not finite ones", head.output, flat.len(), batch.rows)))
+                }
             }
         };
-        let (topics, sentiments) = (rows(&self.topic)?, rows(&self.sentiment)?);
+        let (topics, sentiments) = (rows(&topic)?, rows(&sentiment)?);
         Ok(topics.into_iter().zip(sentiments).map(|(topic, sentiment)| Logits { topic, sentiment }).collect())
     }
 
@@ -263,7 +391,7 @@ impl EncoderSession {
 }
 
 fn outputs<'a>(session: &'a mut Session, token_types: bool, batch: &Batch) -> Result<SessionOutputs<'a>, Error> {
-    let shape = [batch.rows(), batch.width];
+    let shape = [batch.rows, batch.width];
     let mut inputs = ort::inputs![
         "input_ids" => TensorRef::from_array_view((shape, batch.ids.as_slice())).map_err(fail)?,
         "attention_mask" => TensorRef::from_array_view((shape, batch.mask.as_slice())).map_err(fail)?,
@@ -288,7 +416,7 @@ impl MatrixProduct {
     /// u8 × s8 on a CPU, fp16 on a GPU: there a chain of products between a small input and a small output, so that
     /// copying does not count.
     pub fn new(environment: &Environment, config: &ModelConfig) -> Result<Self, Error> {
-        let gpu = matches!(config.device, Device::Cuda(_) | Device::TensorRt(_));
+        let gpu = is_gpu(config.device);
         let (rows, width, products) = if gpu { (8192, 4096, 32) } else { (512, 1024, 1) };
         let allocator = Allocator::default();
         let mut noise = (0_u32..).map(|index| index.wrapping_mul(2_654_435_761) >> 16);
@@ -331,7 +459,7 @@ impl MatrixProduct {
         };
         let mut model = Model::new([Opset::new(ONNX_DOMAIN, 20).map_err(runtime)?]).map_err(runtime)?;
         model.set_graph(graph).map_err(runtime)?;
-        let session = model.into_session(&options(environment, config, config.device)?).map_err(runtime)?;
+        let session = model.into_session(&options(environment, config, config.device, None)?).map_err(runtime)?;
         let name = if gpu { "fp16 MatMul" } else { "int8 MatMulInteger" };
         let operations = 2.0 * (rows * width * width * products) as f64;
         let mut product = Self { name, operations, session, input };
@@ -373,5 +501,50 @@ fn check_head(session: &Session, encoder: &Encoder, head: &Head) -> Result<(), E
             width.map_or_else(|| "no".into(), |width| width.to_string()),
             head.labels
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::classify::prepare;
+    use crate::config::Config;
+
+    /// What a GPU is given, on the CPU: few shapes, rows of padding, memory that stays.
+    #[test]
+    fn bound_memory_and_few_shapes_give_what_a_plain_session_gives() {
+        let config =
+            ModelConfig { directory: Path::new(env!("CARGO_MANIFEST_DIR")).join("models/finnews-e5-small"), ..Config::default().model };
+        let environment = environment(&config).expect("make test fetches ONNX Runtime");
+        let directory = ModelDirectory::load(&config, Device::Cpu).unwrap();
+        let encoder = &directory.encoders[0];
+        let open = || EncoderSession::open(&environment, &config, encoder, Device::Cpu).unwrap();
+        let (mut plain, mut bound) = (open(), open());
+        bound.bound = Some(Bound::new(&bound.session, AllocationDevice::CPU, 0).unwrap());
+        let text = |number: usize| prepare(&format!("Harbour Bank {}", "loses deposits and cuts its dividend ".repeat(number % 7)));
+        // The same shapes come again: what stands in the memory of one must not be what it was before.
+        for first in [0, 50, 100] {
+            let encoded = encoder.encode(&(first..first + 21).map(text).collect::<Vec<_>>()).unwrap();
+            let limits = Limits { texts: 8, tokens: 512 };
+            let run = |session: &mut EncoderSession, shapes: Shapes| {
+                let mut rows = vec![Logits::default(); encoded.len()];
+                for batch in plan(&encoded, limits, encoder.form(shapes)) {
+                    for (&place, row) in batch.places.iter().zip(session.run(&batch).unwrap()) {
+                        rows[place] = row;
+                    }
+                }
+                rows
+            };
+            let (expected, found) = (run(&mut plain, Shapes::Any), run(&mut bound, Shapes::Few));
+            for (expected, found) in expected.iter().zip(&found) {
+                let pairs = expected.topic.iter().chain(&expected.sentiment).zip(found.topic.iter().chain(&found.sentiment));
+                assert!(
+                    pairs.clone().count() > 3 && pairs.clone().all(|(one, other)| (one - other).abs() < 1e-3),
+                    "{expected:?} {found:?}"
+                );
+            }
+        }
+        let kept = bound.bound.as_ref().unwrap().by_shape.len();
+        assert!((2..=8).contains(&kept), "{kept} shapes");
     }
 }

@@ -99,7 +99,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 fn plan(arguments: &Arguments, config: &ModelConfig, gpu: bool) -> Plan {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let configured = match config.sessions {
-        0 if gpu => 1,
+        0 if gpu => 2,
         0 => cores.div_ceil(config.threads_per_session),
         sessions => sessions,
     };

@@ -148,6 +148,7 @@ impl Config {
             ("batch_texts", model.batch_texts),
             ("batch_tokens", model.batch_tokens),
             ("slab_texts", model.slab_texts),
+            ("gpu_memory_mib", model.gpu_memory_mib),
         ] {
             check(value > 0, format!("model.{key} = 0 must be at least 1"));
         }
