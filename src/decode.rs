@@ -125,11 +125,19 @@ fn text_field(fields: &mut Map<String, Value>, name: &str) -> Result<Option<Stri
     match fields.remove(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => {
-            let clean = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            let clean = collapse(text);
             Ok(Some(clean).filter(|clean| !clean.is_empty()))
         }
         Some(other) => Err(wrong_type(name, "a string", &other)),
     }
+}
+
+/// One space for each run of white space, and none at the ends. Most texts are so already.
+fn collapse(text: String) -> String {
+    let bytes = text.as_bytes();
+    let plain = bytes.iter().all(|&byte| byte == b' ' || byte.is_ascii_graphic());
+    let spaced = bytes.first() == Some(&b' ') || bytes.last() == Some(&b' ') || bytes.windows(2).any(|pair| pair == b"  ");
+    if plain && !spaced { text } else { text.split_whitespace().collect::<Vec<_>>().join(" ") }
 }
 
 fn wrong_type(name: &str, wanted: &str, got: &Value) -> Rejection {
@@ -163,6 +171,14 @@ mod tests {
 
     fn reason(payload: &[u8]) -> Reason {
         decode(payload, NOW, &Config::default().decode).unwrap_err().reason
+    }
+
+    #[test]
+    fn white_space_is_collapsed_whether_or_not_there_is_any_to_collapse() {
+        for text in ["", " ", "one", "one two", " one", "one ", "one  two", "one\ttwo", "one\u{a0}two", "Zürich  —\u{2009}up", "Zürich up"]
+        {
+            assert_eq!(collapse(text.to_owned()), text.split_whitespace().collect::<Vec<_>>().join(" "), "{text:?}");
+        }
     }
 
     fn item(payload: &str) -> NewsItem {

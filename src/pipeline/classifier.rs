@@ -226,7 +226,8 @@ impl Intake {
 
 /// A headline for evidence: at most 500 characters, whatever was sent as a title.
 fn cut_title(title: &str) -> String {
-    title.chars().take(500).collect()
+    let end = title.char_indices().nth(500).map_or(title.len(), |(end, _)| end);
+    title[..end].to_owned()
 }
 
 /// Time as silence is measured in: nobody sets it, as the wall clock can be. Says once when that was.
