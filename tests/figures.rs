@@ -10,6 +10,9 @@ mod figures;
 #[path = "../benches/performance/report.rs"]
 #[allow(dead_code)] // The benchmark uses the rest.
 mod performance;
+#[path = "../benches/shared/picture.rs"]
+#[allow(dead_code)] // The benchmarks use it.
+mod picture;
 
 use std::path::{Path, PathBuf};
 

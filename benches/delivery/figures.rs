@@ -1,8 +1,10 @@
 //! The figures of `docs/delivery.md`: their form in `docs/delivery.json`, and the tables made of it.
 
 use serde::{Deserialize, Serialize};
+use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use crate::document::{self, Spread, grouped, table};
+use crate::picture::{Axis, Line, Plot, picture};
 
 /// All parts; one that was never measured is not there.
 #[derive(Default, Serialize, Deserialize)]
@@ -13,6 +15,8 @@ pub struct Figures {
     pub rebalance: Option<Measured<Vec<Rebalance>>>,
     pub latency: Option<Measured<Vec<Latency>>>,
     pub load: Option<Measured<Load>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub soak: Option<Measured<Soak>>,
     pub throughput: Option<Measured<Vec<Throughput>>>,
     pub commit_interval: Option<Measured<Vec<CommitInterval>>>,
     pub restore: Option<Measured<Restore>>,
@@ -85,10 +89,57 @@ pub struct Load {
 #[serde(deny_unknown_fields)]
 pub struct LoadStep {
     pub share: f64,
+    pub transactions: bool,
     pub scored_per_second: f64,
     pub transitions: usize,
     pub p50_ms: f64,
     pub p99_ms: f64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Soak {
+    pub most_items_per_second: f64,
+    pub items_per_second: f64,
+    pub seconds: u64,
+    pub memory_mib_per_hour: Slope,
+    pub p50_ms_per_hour: Slope,
+    pub lag_records_per_hour: Slope,
+    pub course: Vec<SoakPart>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SoakPart {
+    pub until_minutes: f64,
+    pub transitions: usize,
+    pub p50_ms: f64,
+    pub p99_ms: f64,
+    /// Mean of the part.
+    pub memory_mib: f64,
+    pub most_lag_records: f64,
+}
+
+/// Of the line through points by least squares, with its 95% interval by Student's t.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Slope {
+    pub estimate: f64,
+    pub interval: [f64; 2],
+}
+
+impl Slope {
+    pub fn of(points: &[(f64, f64)]) -> Self {
+        let count = points.len() as f64;
+        let mean = |value: fn(&(f64, f64)) -> f64| points.iter().map(value).sum::<f64>() / count;
+        let (mean_x, mean_y) = (mean(|point| point.0), mean(|point| point.1));
+        let squares: f64 = points.iter().map(|(x, _)| (x - mean_x).powi(2)).sum();
+        let estimate = points.iter().map(|(x, y)| (x - mean_x) * (y - mean_y)).sum::<f64>() / squares;
+        let rest: f64 = points.iter().map(|(x, y)| (y - mean_y - estimate * (x - mean_x)).powi(2)).sum();
+        let error = (rest / (count - 2.0) / squares).sqrt();
+        let most = StudentsT::new(0.0, 1.0, count - 2.0).expect("three points or more").inverse_cdf(0.975);
+        Self { estimate, interval: [estimate - most * error, estimate + most * error] }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -144,8 +195,8 @@ pub struct Backpressure {
 }
 
 /// The parts by their names, in the order of the document.
-pub const PARTS: [&str; 9] =
-    ["kills", "takeover", "rebalance", "latency", "load", "throughput", "commit-interval", "restore", "backpressure"];
+pub const PARTS: [&str; 10] =
+    ["kills", "takeover", "rebalance", "latency", "load", "soak", "throughput", "commit-interval", "restore", "backpressure"];
 
 impl Figures {
     /// The text of one part; `None` where it was not measured or there is no such part.
@@ -156,6 +207,7 @@ impl Figures {
             "rebalance" => self.rebalance.as_ref().map(|part| part.text(|rows| rebalance(rows))),
             "latency" => self.latency.as_ref().map(|part| part.text(|rows| latency(rows))),
             "load" => self.load.as_ref().map(|part| part.text(load)),
+            "soak" => self.soak.as_ref().map(|part| part.text(soak)),
             "throughput" => self.throughput.as_ref().map(|part| part.text(|rows| throughput(rows))),
             "commit-interval" => self.commit_interval.as_ref().map(|part| part.text(|rows| commit_interval(rows))),
             "restore" => self.restore.as_ref().map(|part| part.text(restore)),
@@ -219,16 +271,59 @@ fn latency(rows: &[Latency]) -> String {
 fn load(figures: &Load) -> String {
     let row = |step: &LoadStep| {
         [
-            format!("{:.0}%", step.share * 100.0),
+            format!("{:.0}%{}", step.share * 100.0, if step.transactions { "" } else { ", without transactions" }),
             format!("{:.0}", step.scored_per_second),
             format!("{:.0} ms", step.p50_ms),
             format!("{:.0} ms", step.p99_ms),
             step.transitions.to_string(),
         ]
     };
-    let most = ["100%".to_owned(), format!("{:.0}", figures.items_per_second), String::new(), String::new(), String::new()];
-    let twice = ["200%".to_owned(), format!("{:.0}", figures.twice_items_per_second), String::new(), String::new(), String::new()];
-    table(["load", "items a second", "p50", "p99", "transitions"], figures.steps.iter().map(row).chain([most, twice]))
+    let worked_off =
+        |share: &str, per_second: f64| [share.to_owned(), format!("{per_second:.0}"), String::new(), String::new(), String::new()];
+    let floods = [worked_off("100%", figures.items_per_second), worked_off("200%", figures.twice_items_per_second)];
+    table(["load", "items a second", "p50", "p99", "transitions"], figures.steps.iter().map(row).chain(floods))
+}
+
+pub fn load_picture(figures: &Load) -> String {
+    let points = |value: fn(&LoadStep) -> f64| {
+        figures.steps.iter().filter(|step| step.transactions).map(|step| (step.share, value(step))).collect::<Vec<_>>()
+    };
+    picture(&[Plot {
+        title: "From the item to the alert, by load",
+        x: Axis { ticks: &[(0.0, "0"), (0.25, "25%"), (0.5, "50%"), (0.75, "75%"), (1.0, "100%")], logarithmic: false },
+        y: Axis { ticks: &[(10.0, "10 ms"), (100.0, "0.1 s"), (1000.0, "1 s"), (10_000.0, "10 s")], logarithmic: true },
+        limits: &[(50.0, "50 ms"), (250.0, "250 ms")],
+        lines: vec![Line { name: "p50", points: points(|step| step.p50_ms) }, Line { name: "p99", points: points(|step| step.p99_ms) }],
+    }])
+}
+
+fn soak(figures: &Soak) -> String {
+    let Soak { most_items_per_second, items_per_second, seconds, memory_mib_per_hour, p50_ms_per_hour, lag_records_per_hour, course } =
+        figures;
+    let slope = |slope: &Slope| {
+        let [low, high] = slope.interval;
+        format!("{:+.1} ({low:+.1} to {high:+.1})", slope.estimate)
+    };
+    let rows = [
+        ("items a second", format!("{items_per_second:.0} of {most_items_per_second:.0} at most")),
+        ("hours", format!("{:.1}", *seconds as f64 / 3600.0)),
+        ("resident memory, MiB an hour", slope(memory_mib_per_hour)),
+        ("p50, ms an hour", slope(p50_ms_per_hour)),
+        ("lag, records an hour", slope(lag_records_per_hour)),
+    ];
+    let course = course.iter().map(|part| {
+        [
+            format!("{:.0}", part.until_minutes),
+            format!("{:.0} ms", part.p50_ms),
+            format!("{:.0} ms", part.p99_ms),
+            part.transitions.to_string(),
+            format!("{:.0} MiB", part.memory_mib),
+            format!("{:.0}", part.most_lag_records),
+        ]
+    });
+    table(["", ""], rows.map(|(what, value)| [what.to_owned(), value]))
+        + "\n"
+        + &table(["minutes", "p50", "p99", "transitions", "resident memory", "most lag, records"], course)
 }
 
 fn throughput(rows: &[Throughput]) -> String {

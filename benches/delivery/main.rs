@@ -13,6 +13,8 @@ mod kafka;
 mod latency;
 mod live;
 mod parts;
+#[path = "../shared/picture.rs"]
+mod picture;
 
 use std::collections::BTreeMap;
 
@@ -94,6 +96,7 @@ fn measure(part: &str, sizes: &Sizes) {
         "rebalance" => run!(parts::rebalance),
         "latency" => run!(latency::latency),
         "load" => run!(latency::load),
+        "soak" => run!(latency::soak),
         "throughput" => run!(parts::throughput),
         "commit-interval" => run!(latency::commit_interval),
         "restore" => run!(parts::restore),
@@ -128,6 +131,9 @@ fn write_document(figures: &Figures) {
     let path = root().join("docs/delivery.md");
     let document = std::fs::read_to_string(&path).unwrap();
     std::fs::write(path, figures.fill(&document)).unwrap();
+    if let Some(load) = &figures.load {
+        std::fs::write(root().join("docs/latency.svg"), figures::load_picture(&load.figures)).unwrap();
+    }
 }
 
 /// The value that `share` of all are not above (nearest rank).

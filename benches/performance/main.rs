@@ -11,6 +11,9 @@ mod document;
 mod kafka;
 mod monitor;
 mod peers;
+#[path = "../shared/picture.rs"]
+mod picture;
+mod program;
 mod report;
 mod stream;
 
@@ -55,6 +58,9 @@ fn main() {
             "past" => hop_by_past(),
             "memory" => memory(),
             "allocator" => allocator(),
+            "sessions" => program::sessions(),
+            "start" => program::start(),
+            "build" => program::build(),
             other => {
                 eprintln!("{other:?} is no part: {}, or document", report::PARTS.join(", "));
                 std::process::exit(2);

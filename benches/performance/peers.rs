@@ -12,6 +12,9 @@ use bellwether::metrics::Metrics;
 use bellwether::pipeline::{self, Roles};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -55,33 +58,64 @@ fn publish(site: &Site, topic: &str, items: &[Value]) {
 
 // --- Without a model
 
-/// From decoding to the commit, with a model that answers at once, beside a consumer that only reads the same topic.
+/// From decoding to the commit, with a model that answers at once, beside a consumer that only reads the same topic, and beside a
+/// producer that only writes the same outputs, by the same settings.
 pub fn plumbing() -> Value {
     const RECORDS: usize = 200_000;
     let broker = Broker::start();
     let site = kafka::site(&broker, "plumbing", PARTITIONS as i32, "", "", "");
     publish(&site, "plumbing.raw", &news(RECORDS));
     let text = std::fs::read_to_string(site.config()).expect("written just now");
+    let mut outputs = Vec::new();
     let runs: Vec<Value> = (0..RUNS)
         .map(|run| {
-            let consumer = own_cpu(|| read_all(&site.brokers, "plumbing.raw", RECORDS));
+            let consumer = own_cpu(|| read_all(&site.brokers, &["plumbing.raw"], RECORDS, |_| true));
             let config = Config::from_toml(&text, &[("BELLWETHER_KAFKA__GROUP".into(), format!("plumbing-{run}"))], None);
             let mut config = config.expect("a site's configuration is good");
             config.kafka.brokers.clone_from(&site.brokers);
             config.kafka.start = bellwether::config::Start::Earliest;
             let classifier = own_cpu(|| classify_all(config, RECORDS));
-            let row = json!({"consumer": RECORDS as f64 / consumer, "classifier": RECORDS as f64 / classifier});
+            if outputs.is_empty() {
+                let keep = |message: &BorrowedMessage<'_>| {
+                    let bytes = |part: Option<&[u8]>| part.unwrap_or_default().to_vec();
+                    let output =
+                        Output { topic: message.topic().to_owned(), key: bytes(message.key()), payload: bytes(message.payload()) };
+                    let of_item = !output.key.starts_with(b"watermark:");
+                    if of_item {
+                        outputs.push(output);
+                    }
+                    of_item
+                };
+                read_all(&site.brokers, &["plumbing.scored", "plumbing.observations"], OUTPUTS * RECORDS, keep);
+            }
+            let producer = own_cpu(|| write_all(&site.brokers, &outputs));
+            let rate = |seconds: f64| RECORDS as f64 / seconds;
+            let row = json!({"consumer": rate(consumer), "producer": rate(producer), "both": rate(consumer + producer), "classifier": rate(classifier)});
             println!("run {run}: {row}");
             row
         })
         .collect();
+    let ratio = |to: &'static str| over(&runs, |run| number(run, "classifier") / number(run, to));
     json!([{
         "records": RECORDS,
         "runs": RUNS,
         "consumer_per_cpu_second": over(&runs, |run| number(run, "consumer")),
+        "producer_per_cpu_second": over(&runs, |run| number(run, "producer")),
+        "both_per_cpu_second": over(&runs, |run| number(run, "both")),
         "classifier_per_cpu_second": over(&runs, |run| number(run, "classifier")),
-        "ratio": over(&runs, |run| number(run, "classifier") / number(run, "consumer")),
+        "ratio": ratio("consumer"),
+        "of_producer": ratio("producer"),
+        "of_both": ratio("both"),
     }])
+}
+
+/// Of one item without a watchlist: what was scored, the market's observation and the topic's.
+const OUTPUTS: usize = 3;
+
+struct Output {
+    topic: String,
+    key: Vec<u8>,
+    payload: Vec<u8>,
 }
 
 /// Seconds of CPU that this process takes meanwhile.
@@ -97,18 +131,36 @@ fn own_cpu(act: impl FnOnce()) -> f64 {
     ticks() - before
 }
 
-fn read_all(brokers: &str, topic: &str, records: usize) {
+fn read_all(brokers: &str, topics: &[&str], records: usize, mut counts: impl FnMut(&BorrowedMessage<'_>) -> bool) {
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", brokers).set("group.id", "bare-consumer").set("enable.auto.commit", "false");
     client.set("auto.offset.reset", "earliest").set("isolation.level", "read_committed");
     let consumer: BaseConsumer = client.create().expect("good properties");
-    consumer.subscribe(&[topic]).expect("a topic");
+    consumer.subscribe(topics).expect("topics");
     let mut read = 0;
     let began = Instant::now();
     while read < records {
         assert!(began.elapsed() < Duration::from_secs(300), "{read} of {records} records after 300 s");
-        read += usize::from(consumer.poll(Duration::from_millis(100)).is_some_and(|message| message.is_ok()));
+        if let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) {
+            read += usize::from(counts(&message));
+        }
     }
+}
+
+/// By the settings of the classifier's producer.
+fn write_all(brokers: &str, outputs: &[Output]) {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", brokers).set("enable.idempotence", "true").set("acks", "all");
+    client.set("linger.ms", "1").set("compression.type", "lz4").set("partitioner", "murmur2_random");
+    let producer: ThreadedProducer<DefaultProducerContext> = client.create().expect("good properties");
+    for Output { topic, key, payload } in outputs {
+        let mut record = BaseRecord::to(topic).key(key).payload(payload);
+        while let Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) = producer.send(record) {
+            record = back;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    producer.flush(Duration::from_secs(60)).expect("the broker is there");
 }
 
 fn classify_all(config: Config, records: usize) {

@@ -1,14 +1,15 @@
 //! `docs/performance.json` → the tables of `docs/performance.md` between their markers, and pictures beside it.
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use crate::document::{self, Spread, grouped, table};
+use crate::picture::{Axis, Line, Plot, picture};
 
 /// In the order of the document.
-pub const PARTS: [&str; 9] = ["classifier", "plumbing", "monitor", "windows", "subjects", "horizon", "past", "memory", "allocator"];
+pub const PARTS: [&str; 12] =
+    ["classifier", "sessions", "plumbing", "monitor", "windows", "subjects", "horizon", "past", "memory", "allocator", "start", "build"];
 
 fn docs(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)
@@ -123,13 +124,33 @@ pub fn text(name: &str, part: &Value) -> String {
                 ],
             )
         }
+        "sessions" => sessions(figures),
+        "start" => {
+            let Spread { median, least, most } = spread(&figures[0]["ready_seconds"]);
+            let runs = figures[0]["runs"].to_string();
+            table(["start to ready", "runs"], [[format!("{median:.1} s ({least:.1} to {most:.1})"), runs]])
+        }
+        "build" => {
+            let number = |key: &str| figures[0][key].as_f64().unwrap_or_default();
+            table(
+                ["clean build", "of CPU", "the program", "crates in it"],
+                [[
+                    format!("{:.0} s", number("seconds")),
+                    format!("{:.0} s", number("cpu_seconds")),
+                    format!("{:.0} MB", number("megabytes")),
+                    figures[0]["crates"].to_string(),
+                ]],
+            )
+        }
         "plumbing" => {
             let row = &figures[0];
             table(
-                ["", "records a second of CPU", "ratio"],
+                ["", "items a second of CPU", "the classifier without a model is"],
                 [
-                    ["librdkafka's consumer".to_owned(), whole(&row["consumer_per_cpu_second"]), String::new()],
-                    ["classifier without a model".to_owned(), whole(&row["classifier_per_cpu_second"]), times(&row["ratio"])],
+                    ["librdkafka's consumer".to_owned(), whole(&row["consumer_per_cpu_second"]), times(&row["ratio"])],
+                    ["librdkafka's producer".to_owned(), whole(&row["producer_per_cpu_second"]), times(&row["of_producer"])],
+                    ["both".to_owned(), whole(&row["both_per_cpu_second"]), times(&row["of_both"])],
+                    ["the classifier without a model".to_owned(), whole(&row["classifier_per_cpu_second"]), String::new()],
                 ],
             )
         }
@@ -173,6 +194,37 @@ fn spread(value: &Value) -> Spread {
     serde_json::from_value(value.clone()).unwrap_or(Spread { median: f64::NAN, least: f64::NAN, most: f64::NAN })
 }
 
+/// What bench-device has found, a row for each budget and the bare session.
+fn sessions(device: &Value) -> String {
+    let number = |value: &Value, key: &str| value[key].as_f64().unwrap_or_default();
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let mut rows = Vec::new();
+    for setting in list(&device["settings"]) {
+        let name = format!("{} × {}", setting["sessions"], setting["threads_per_session"]);
+        let mut row = |what: String, rate: &Value, ratio: String| {
+            let share = format!("{:.0}%", 100.0 * number(rate, "share_of_peak"));
+            let padding = format!("{:.1}%", 100.0 * number(rate, "padding_share"));
+            rows.push([name.clone(), what, format!("{:.0}", number(rate, "texts_per_second")), ratio, padding, share]);
+        };
+        row(format!("ONNX Runtime alone, {} texts", setting["bare"]["batch_texts"]), &setting["bare"], String::new());
+        for budget in list(&setting["classifier"]) {
+            let [low, high] = [0, 1].map(|place| budget["ratio_range"][place].as_f64().unwrap_or_default());
+            let ratio = format!("{:.2} × ({low:.2} to {high:.2})", number(&budget, "ratio_to_bare"));
+            row(format!("the classifier, {} texts", budget["batch_texts"]), &budget, ratio);
+        }
+        let peak = number(&setting["peak"], "operations_per_second") / 1e9;
+        rows.push([
+            name,
+            format!("{} alone", setting["peak"]["product"].as_str().unwrap_or_default()),
+            format!("{peak:.0} billion operations/s"),
+            String::new(),
+            String::new(),
+            "100%".to_owned(),
+        ]);
+    }
+    table(["sessions × threads", "texts in a batch at most", "texts a second", "of ONNX Runtime alone", "padding", "of the peak"], rows)
+}
+
 fn whole(value: &Value) -> String {
     let Spread { median, least, most } = spread(value);
     format!("{} ({} to {})", grouped(median as u64), grouped(least as u64), grouped(most as u64))
@@ -200,88 +252,37 @@ fn thousands(value: &Value) -> String {
     grouped(value.as_u64().unwrap_or_default())
 }
 
-const INK: &str = "#1f2933";
-const COLOURS: [&str; 3] = ["#1769aa", "#c2410c", "#4d7c0f"];
-
-/// A line of points in a picture of two logarithmic axes.
-struct Line<'a> {
-    name: &'a str,
-    points: Vec<(f64, f64)>,
-}
-
-/// `ticks`: values and what they are called.
-fn log_log(left: f64, title: &str, ticks: &[(f64, &str)], lines: &[Line]) -> String {
-    let (width, height, top, bottom) = (300.0, 220.0, 44.0, 264.0);
-    let (first, last) = (ticks[0].0.ln(), ticks[ticks.len() - 1].0.ln());
-    let x = |value: f64| left + (value.ln() - first) / (last - first) * width;
-    let (least, most) = (0.01f64, 10_000.0f64);
-    let y = |value: f64| bottom - (value.max(least).ln() - least.ln()) / (most.ln() - least.ln()) * height;
-    let mut body = format!("<text x=\"{left}\" y=\"{}\" font-weight=\"600\">{title}</text>", top - 20.0);
-    for (value, name) in
-        [(0.01, "10 µs"), (0.1, "0.1 ms"), (1.0, "1 ms"), (10.0, "10 ms"), (100.0, "0.1 s"), (1000.0, "1 s"), (10_000.0, "10 s")]
-    {
-        let at = y(value);
-        write!(body, "<line x1=\"{left}\" x2=\"{}\" y1=\"{at:.1}\" y2=\"{at:.1}\" stroke=\"#d5dae0\"/>", left + width).expect("text grows");
-        write!(body, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\" font-size=\"11\">{name}</text>", left - 6.0, at + 4.0)
-            .expect("text grows");
-    }
-    for (value, name) in ticks {
-        let at = x(*value);
-        write!(body, "<text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\" font-size=\"11\">{name}</text>", bottom + 18.0)
-            .expect("text grows");
-    }
-    let limit = y(50.0);
-    write!(
-        body,
-        "<line x1=\"{left}\" x2=\"{}\" y1=\"{limit:.1}\" y2=\"{limit:.1}\" stroke=\"{INK}\" stroke-dasharray=\"4 4\"/>",
-        left + width
-    )
-    .expect("text grows");
-    write!(body, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\" font-size=\"11\">50 ms</text>", left + width - 4.0, limit - 4.0)
-        .expect("text grows");
-    for (line, colour) in lines.iter().zip(COLOURS) {
-        let points: Vec<String> = line.points.iter().map(|&(at, value)| format!("{:.1},{:.1}", x(at), y(value))).collect();
-        write!(body, "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>", points.join(" "))
-            .expect("text grows");
-        for point in &points {
-            let (x, y) = point.split_once(',').expect("written so above");
-            write!(body, "<circle cx=\"{x}\" cy=\"{y}\" r=\"3.5\" fill=\"{colour}\"/>").expect("text grows");
-        }
-    }
-    for (place, (line, colour)) in lines.iter().zip(COLOURS).enumerate() {
-        let at = bottom + 40.0 + 18.0 * place as f64;
-        write!(body, "<circle cx=\"{}\" cy=\"{}\" r=\"4\" fill=\"{colour}\"/>", left + 6.0, at - 4.0).expect("text grows");
-        write!(body, "<text x=\"{}\" y=\"{at}\" font-size=\"12\">{}</text>", left + 16.0, line.name).expect("text grows");
-    }
-    body
-}
-
 fn points(rows: &Value, at: &str) -> Vec<(f64, f64)> {
     let row = |row: &Value| (row["load"][at].as_f64().unwrap_or_default(), spread(&row["hop_p50_ms"]).median);
     rows.as_array().into_iter().flatten().map(row).collect()
 }
 
 fn hop_picture(subjects: &Value, horizon: &Value) -> String {
-    let by_subjects = log_log(
-        64.0,
-        "Time per hop by subjects",
-        &[(1e2, "100"), (1e3, "1,000"), (1e4, "10,000"), (1e5, "100,000"), (1e6, "a million")],
-        &[
-            Line { name: "all of them in every pane", points: points(&subjects["all"], "subjects") },
-            Line { name: "a thousand items in every pane", points: points(&subjects["thousand"], "subjects") },
-        ],
-    );
-    let by_horizon = log_log(
-        454.0,
-        "by length of the window, 10,000 subjects",
-        &[(60.0, "1 h"), (360.0, "6 h"), (1440.0, "1 d"), (10_080.0, "7 d"), (40_320.0, "28 d")],
-        &[
-            Line { name: "250 of them in every pane of a minute", points: points(&horizon["some"], "window_minutes") },
-            Line { name: "all of them in every pane", points: points(&horizon["all"], "window_minutes") },
-        ],
-    );
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 790 340\" font-family=\"system-ui, sans-serif\" font-size=\"13\" fill=\"{INK}\">\
-         <rect width=\"790\" height=\"340\" fill=\"#ffffff\"/>{by_subjects}{by_horizon}</svg>\n"
-    )
+    const TIMES: [(f64, &str); 7] =
+        [(0.01, "10 µs"), (0.1, "0.1 ms"), (1.0, "1 ms"), (10.0, "10 ms"), (100.0, "0.1 s"), (1000.0, "1 s"), (10_000.0, "10 s")];
+    let plot = |title, ticks, lines| Plot {
+        title,
+        x: Axis { ticks, logarithmic: true },
+        y: Axis { ticks: &TIMES, logarithmic: true },
+        limits: &[(50.0, "50 ms")],
+        lines,
+    };
+    picture(&[
+        plot(
+            "Time per hop by subjects",
+            &[(1e2, "100"), (1e3, "1,000"), (1e4, "10,000"), (1e5, "100,000"), (1e6, "a million")],
+            vec![
+                Line { name: "all of them in every pane", points: points(&subjects["all"], "subjects") },
+                Line { name: "a thousand items in every pane", points: points(&subjects["thousand"], "subjects") },
+            ],
+        ),
+        plot(
+            "by length of the window, 10,000 subjects",
+            &[(60.0, "1 h"), (360.0, "6 h"), (1440.0, "1 d"), (10_080.0, "7 d"), (40_320.0, "28 d")],
+            vec![
+                Line { name: "250 of them in every pane of a minute", points: points(&horizon["some"], "window_minutes") },
+                Line { name: "all of them in every pane", points: points(&horizon["all"], "window_minutes") },
+            ],
+        ),
+    ])
 }
