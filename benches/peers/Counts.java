@@ -51,9 +51,9 @@ public final class Counts {
         settings.put("auto.offset.reset", "earliest");
 
         StreamsBuilder builder = new StreamsBuilder();
-        builder.stream(topic, Consumed.with(Serdes.String(), Serdes.ByteArray())
-                        .withTimestampExtractor((record, previous) -> Math.max(previous, item((byte[]) record.value()).time())))
-                .mapValues(Counts::seen)
+        builder.stream(topic, Consumed.with(Serdes.String(), serde(Counts::itemBytes, Counts::item))
+                        .withTimestampExtractor((record, previous) -> Math.max(previous, ((Item) record.value()).time())))
+                .peek((subject, item) -> seen())
                 .filter((subject, item) -> !subject.startsWith("watermark:"))
                 .groupByKey(Grouped.with(Serdes.String(), serde(Counts::itemBytes, Counts::itemFrom)))
                 .windowedBy(TimeWindows.ofSizeAndGrace(Duration.ofMinutes(10), Duration.ofSeconds(5)).advanceBy(Duration.ofSeconds(10)))
@@ -86,12 +86,11 @@ public final class Counts {
         return ((com.sun.management.OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean()).getProcessCpuTime();
     }
 
-    private static Item seen(byte[] record) {
+    private static void seen() {
         if (SEEN.getAndIncrement() == 0) {
             cpuAtStart = cpu();
             startedAt = System.nanoTime();
         }
-        return item(record);
     }
 
     private static Item item(byte[] record) {
