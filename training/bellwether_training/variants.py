@@ -143,18 +143,36 @@ def draw(found: dict, target: Path) -> None:
 
     figure, axes = pyplot.subplots(figsize=(9, 5.5), constrained_layout=True)
     places = sorted(found["variants"].items(), key=lambda item: item[1]["mean_accuracy"])
-    for number, (name, entry) in enumerate(places):
+    for _, entry in places:
         held = not entry["below_the_interval"]
         axes.plot(entry["times_as_fast"], 100 * entry["mean_accuracy"], "o" if held else "x", color="#1f4e79" if held else "#b03a2e")
-        axes.annotate(name, (entry["times_as_fast"], 100 * entry["mean_accuracy"]), fontsize=7, xytext=(5, 4 if number % 2 else -9),
-                      textcoords="offset points")
     axes.set_xlabel("texts a CPU-second, as a multiple of rows-64")
     axes.set_ylabel("mean accuracy over all sets and heads, %")
     axes.set_title("dots: within the 95% interval of rows-64 on every set; crosses: below it on some")
     axes.margins(x=0.2)
     axes.grid(alpha=0.3)
+    _name(axes, [(name, entry["times_as_fast"], 100 * entry["mean_accuracy"]) for name, entry in places])
     figure.savefig(target, metadata={"Date": None})
     pyplot.close(figure)
+
+
+def _name(axes, places: list[tuple[str, float, float]]) -> None:
+    """Writes each name beside its point, or as near as there is room, with a line to the point then."""
+    from matplotlib.transforms import Bbox
+
+    axes.figure.canvas.draw()
+    renderer = axes.figure.canvas.get_renderer()
+    taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in (axes.transData.transform(place[1:]) for place in places)]
+    for name, x, y in places:
+        for away in (away for distance in range(0, 200, 4) for up in (distance, -distance) for away in ((6, up), (-6, up))):
+            far = abs(away[1]) > 8
+            label = axes.annotate(name, (x, y), fontsize=7, xytext=away, textcoords="offset points", ha="left" if away[0] > 0 else "right", va="center",
+                                  arrowprops={"arrowstyle": "-", "lw": 0.4, "color": "#8a949e"} if far else None)
+            box = label.get_window_extent(renderer)
+            if not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
+            label.remove()
 
 
 def table(found: dict) -> str:
