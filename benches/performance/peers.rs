@@ -239,6 +239,7 @@ pub fn classifier() -> Value {
         "bare": rate("bare"),
         "python": rate("python"),
         "of_bare": ratio("bare"),
+        "of_bare_by_cpu": over(&runs, |run| number(&run["ours"], "texts_per_cpu_second") / number(&run["bare"], "texts_per_cpu_second")),
         "of_python": ratio("python"),
     }])
 }

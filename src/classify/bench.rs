@@ -16,7 +16,7 @@ use super::model::{Encoder, ModelDirectory};
 use super::session::{self, EncoderSession, MatrixProduct};
 use super::{Classify, Error, OnnxClassifier, classify_each, prepare};
 use crate::config::ModelConfig;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, process_cpu_seconds};
 use crate::news::ModelIdentity;
 
 /// What is tried on a device.
@@ -78,6 +78,8 @@ pub struct Shape {
 pub struct Rate {
     pub batch_texts: usize,
     pub texts_per_second: f64,
+    /// Of a core: user and system time of the whole process.
+    pub texts_per_cpu_second: f64,
     /// Without padding.
     pub tokens_per_second: f64,
     /// Operations of the matrix products of real tokens, against the peak; `None` where config.json does not say the
@@ -141,8 +143,8 @@ pub fn measure(config: &ModelConfig, texts: &[String], plan: &Plan) -> Result<De
         };
         let mut shapes = Vec::new();
         for &batch_texts in &plan.shapes {
-            let seconds = run_bare(&mut bare, &cut(batch_texts))?;
-            shapes.push(Shape { batch_texts, texts_per_second: texts.len() as f64 / seconds });
+            let took = run_bare(&mut bare, &cut(batch_texts))?;
+            shapes.push(Shape { batch_texts, texts_per_second: texts.len() as f64 / took.seconds });
         }
         let best = shapes.iter().copied().max_by(|one, other| one.texts_per_second.total_cmp(&other.texts_per_second));
         let best_texts = best.map_or(config.batch_texts, |shape| shape.batch_texts);
@@ -158,16 +160,16 @@ pub fn measure(config: &ModelConfig, texts: &[String], plan: &Plan) -> Result<De
         let peak = Peak { product: products[0].name, operations_per_second: median(rounds.iter().map(|round| round.peak)) };
         let padded: usize = batches.iter().map(|(_, batch)| batch.ids.len()).sum();
         let padding_share = 1.0 - work.tokens as f64 / padded as f64;
-        let bare = work.rate(best_texts, median(rounds.iter().map(|round| round.bare)), padding_share, &peak);
+        let bare = work.rate(best_texts, Took::median(rounds.iter().map(|round| round.bare)), padding_share, &peak);
         let report = |(index, candidate): (usize, &Candidate)| {
-            let seconds = median(rounds.iter().map(|round| round.whole[index]));
-            let ratios: Vec<f64> = rounds.iter().map(|round| round.bare / round.whole[index]).collect();
+            let took = Took::median(rounds.iter().map(|round| round.whole[index]));
+            let ratios: Vec<f64> = rounds.iter().map(|round| round.bare.seconds / round.whole[index].seconds).collect();
             BudgetReport {
-                rate: work.rate(candidate.limits.texts, seconds, candidate.padding_share(), &peak),
+                rate: work.rate(candidate.limits.texts, took, candidate.padding_share(), &peak),
                 batch_tokens: candidate.limits.tokens,
                 ratio_to_bare: median(ratios.iter().copied()),
                 ratio_range: [ratios.iter().copied().fold(f64::INFINITY, f64::min), ratios.iter().copied().fold(0.0, f64::max)],
-                tokenizing_share: tokenizing / (seconds * (sessions * threads_per_session) as f64),
+                tokenizing_share: tokenizing / (took.seconds * (sessions * threads_per_session) as f64),
             }
         };
         let classifier = classifiers.iter().enumerate().map(report).collect();
@@ -193,12 +195,13 @@ struct Work {
 }
 
 impl Work {
-    fn rate(&self, batch_texts: usize, seconds: f64, padding_share: f64, peak: &Peak) -> Rate {
+    fn rate(&self, batch_texts: usize, took: Took, padding_share: f64, peak: &Peak) -> Rate {
         Rate {
             batch_texts,
-            texts_per_second: self.texts as f64 / seconds,
-            tokens_per_second: self.tokens as f64 / seconds,
-            share_of_peak: self.operations.map(|operations| operations / seconds / peak.operations_per_second),
+            texts_per_second: self.texts as f64 / took.seconds,
+            texts_per_cpu_second: self.texts as f64 / took.cpu_seconds,
+            tokens_per_second: self.tokens as f64 / took.seconds,
+            share_of_peak: self.operations.map(|operations| operations / took.seconds / peak.operations_per_second),
             padding_share,
         }
     }
@@ -212,11 +215,31 @@ fn operations(encoder: &Encoder, texts: &[batch::Encoded]) -> Option<f64> {
     Some(texts.iter().map(|text| of_text(text.ids.len() as f64)).sum())
 }
 
-/// Seconds of one round: the peak in operations a second, the bare session, every classifier.
+/// One round: the peak in operations a second, the bare session, every classifier.
 struct Round {
     peak: f64,
-    bare: f64,
-    whole: Vec<f64>,
+    bare: Took,
+    whole: Vec<Took>,
+}
+
+/// By the clock, and of all cores together; without `/proc` the second is 0.
+#[derive(Clone, Copy)]
+struct Took {
+    seconds: f64,
+    cpu_seconds: f64,
+}
+
+impl Took {
+    fn by(body: impl FnOnce() -> Result<(), Error>) -> Result<Self, Error> {
+        let cpu = || process_cpu_seconds().unwrap_or_default();
+        let (started, before) = (Instant::now(), cpu());
+        body()?;
+        Ok(Self { seconds: started.elapsed().as_secs_f64(), cpu_seconds: cpu() - before })
+    }
+
+    fn median(rounds: impl Iterator<Item = Self> + Clone) -> Self {
+        Self { seconds: median(rounds.clone().map(|took| took.seconds)), cpu_seconds: median(rounds.map(|took| took.cpu_seconds)) }
+    }
 }
 
 /// A classifier under a budget, with metrics of its own.
@@ -236,11 +259,9 @@ impl Candidate {
         Ok(Self { limits, classifier, metrics, slab_texts })
     }
 
-    fn run(&self, texts: &[String]) -> Result<f64, Error> {
+    fn run(&self, texts: &[String]) -> Result<Took, Error> {
         let texts = texts.to_vec();
-        let started = Instant::now();
-        classify_each(&self.classifier as &dyn Classify, texts, self.slab_texts, |result| drop(black_box(result)))?;
-        Ok(started.elapsed().as_secs_f64())
+        Took::by(|| classify_each(&self.classifier as &dyn Classify, texts, self.slab_texts, |result| drop(black_box(result))))
     }
 
     fn padding_share(&self) -> f64 {
@@ -249,17 +270,17 @@ impl Candidate {
     }
 }
 
-/// All batches through all sessions at once, each taking the next when it is done. Gives seconds.
-fn run_bare(sessions: &mut [Vec<EncoderSession>], batches: &[(usize, Batch)]) -> Result<f64, Error> {
+/// All batches through all sessions at once, each taking the next when it is done.
+fn run_bare(sessions: &mut [Vec<EncoderSession>], batches: &[(usize, Batch)]) -> Result<Took, Error> {
     let next = AtomicUsize::new(0);
-    let started = Instant::now();
-    side_by_side(sessions, |encoders| {
-        while let Some((encoder, batch)) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
-            encoders[*encoder].run_bare(batch)?;
-        }
-        Ok(())
-    })?;
-    Ok(started.elapsed().as_secs_f64())
+    Took::by(|| {
+        side_by_side(sessions, |encoders| {
+            while let Some((encoder, batch)) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
+                encoders[*encoder].run_bare(batch)?;
+            }
+            Ok(())
+        })
+    })
 }
 
 /// Gives operations a second, of all together.

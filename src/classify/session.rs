@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::thread;
 
 use ort::AsPointer;
 use ort::editor::{Graph, Model, Node, ONNX_DOMAIN, Opset};
@@ -204,9 +205,17 @@ fn open_on(environment: &Environment, config: &ModelConfig, device: Device) -> R
     // Two on a GPU: while one is copied or read, the other computes.
     let automatic = if gpu { 2 } else { cores.div_ceil(config.threads_per_session) };
     let count = if config.sessions == 0 { automatic } else { config.sessions };
-    let sessions = (0..count)
-        .map(|_| directory.encoders.iter().map(|encoder| EncoderSession::open(environment, config, encoder, device)).collect())
-        .collect::<Result<_, _>>()?;
+    let open =
+        || directory.encoders.iter().map(|encoder| EncoderSession::open(environment, config, encoder, device)).collect::<Result<Vec<_>, _>>();
+    // A GPU's second session finds the engine that the first one has built; on a CPU each takes a core for a second.
+    let sessions: Result<Vec<_>, Error> = match gpu {
+        true => (0..count).map(|_| open()).collect(),
+        false => thread::scope(|scope| {
+            let threads: Vec<_> = (0..count).map(|_| scope.spawn(open)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap_or(Err(Error::Stopped))).collect()
+        }),
+    };
+    let sessions = sessions?;
     Ok((device, directory, sessions))
 }
 
