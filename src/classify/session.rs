@@ -205,8 +205,9 @@ fn open_on(environment: &Environment, config: &ModelConfig, device: Device) -> R
     // Two on a GPU: while one is copied or read, the other computes.
     let automatic = if gpu { 2 } else { cores.div_ceil(config.threads_per_session) };
     let count = if config.sessions == 0 { automatic } else { config.sessions };
-    let open =
-        || directory.encoders.iter().map(|encoder| EncoderSession::open(environment, config, encoder, device)).collect::<Result<Vec<_>, _>>();
+    let open = || {
+        directory.encoders.iter().map(|encoder| EncoderSession::open(environment, config, encoder, device)).collect::<Result<Vec<_>, _>>()
+    };
     // A GPU's second session finds the engine that the first one has built; on a CPU each takes a core for a second.
     let sessions: Result<Vec<_>, Error> = match gpu {
         true => (0..count).map(|_| open()).collect(),
