@@ -1,4 +1,4 @@
-//! The program by itself: sessions and threads on this machine's cores, how long it takes to be ready, and what a build costs.
+//! The program by itself: sessions and threads on this machine's cores, and how long it takes to be ready.
 
 use std::process::Command;
 use std::time::Instant;
@@ -41,31 +41,4 @@ pub fn start() -> Value {
     };
     ready(0);
     json!([{"runs": RUNS, "ready_seconds": Spread::of((1..=RUNS).map(ready).collect())}])
-}
-
-/// A clean build of the program alone, its size, and the crates in it.
-pub fn build() -> Value {
-    let folder = tempfile::tempdir().expect("a place for a build");
-    let cargo = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO"));
-        command.current_dir(root()).args(arguments).args(["--locked"]).env_remove("CARGO_TARGET_DIR");
-        command
-    };
-    let (began, before) = (Instant::now(), cpu_of_children());
-    let status = cargo(&["build", "--release", "--quiet", "--bin", "bellwether", "--target-dir"]).arg(folder.path()).status();
-    assert!(status.is_ok_and(|status| status.success()), "cargo build has failed");
-    let (wall, cpu) = (began.elapsed().as_secs_f64(), cpu_of_children() - before);
-    let size = std::fs::metadata(folder.path().join("release/bellwether")).expect("it was built").len();
-    let tree = cargo(&["tree", "--edges", "normal", "--prefix", "none", "--format", "{p}"]).output().expect("cargo is there");
-    let tree = String::from_utf8(tree.stdout).expect("names of crates");
-    let crates: std::collections::BTreeSet<&str> = tree.lines().map(|line| line.trim_end_matches(" (*)")).collect();
-    json!([{"seconds": wall, "cpu_seconds": cpu, "megabytes": size as f64 / 1e6, "crates": crates.len() - 1}])
-}
-
-/// User and system time of all children that have ended, in seconds.
-fn cpu_of_children() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux has it");
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    // cutime and cstime of proc(5), in hundredths of a second on every Linux.
-    fields[13..15].iter().map(|field| field.parse::<f64>().expect("a number")).sum::<f64>() / 100.0
 }

@@ -8,8 +8,8 @@ use crate::document::{self, Spread, grouped, table};
 use crate::picture::{Axis, Line, Plot, picture};
 
 /// In the order of the document.
-pub const PARTS: [&str; 12] =
-    ["classifier", "sessions", "plumbing", "monitor", "windows", "subjects", "horizon", "past", "memory", "allocator", "start", "build"];
+pub const PARTS: [&str; 11] =
+    ["classifier", "sessions", "plumbing", "monitor", "windows", "subjects", "horizon", "past", "memory", "allocator", "start"];
 
 fn docs(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)
@@ -132,18 +132,6 @@ pub fn text(name: &str, part: &Value) -> String {
             let Spread { median, least, most } = spread(&figures[0]["ready_seconds"]);
             let runs = figures[0]["runs"].to_string();
             table(["start to ready", "runs"], [[format!("{median:.1} s ({least:.1} to {most:.1})"), runs]])
-        }
-        "build" => {
-            let number = |key: &str| figures[0][key].as_f64().unwrap_or_default();
-            table(
-                ["clean build", "of CPU", "the program", "crates in it"],
-                [[
-                    format!("{:.0} s", number("seconds")),
-                    format!("{:.0} s", number("cpu_seconds")),
-                    format!("{:.0} MB", number("megabytes")),
-                    figures[0]["crates"].to_string(),
-                ]],
-            )
         }
         "plumbing" => {
             let row = &figures[0];
