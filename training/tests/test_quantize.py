@@ -102,7 +102,10 @@ def test_weights_come_back_from_a_rounded_model_within_a_step(variant, built, te
         expected[places] = expected[places] + expected.pop(types)[0]
         del found[types]
     for name, array in expected.items():
-        assert np.abs(found[name] - array).max() <= np.abs(array).max() / 127, name
+        # `fused` has room for the sum of two neighbours in 127 steps, the other for each weight.
+        together = 2 if variant == "fused" and array.ndim == 2 else 1
+        step = np.abs(array).reshape(-1, together).sum(-1).max() / 127
+        assert np.abs(found[name] - array).max() <= step, name
 
 
 def test_sums_of_neighbours_fit_sixteen_bits(built, texts, tmp_path):
