@@ -178,6 +178,13 @@ pub enum Device {
     TensorRt(i32),
 }
 
+impl Device {
+    /// False for `auto`, which has not chosen yet.
+    pub fn is_gpu(self) -> bool {
+        matches!(self, Self::Cuda(_) | Self::TensorRt(_))
+    }
+}
+
 impl fmt::Display for Device {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -5,7 +5,6 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use bellwether::classify::{OnnxClassifier, classify_all};
@@ -13,7 +12,7 @@ use bellwether::config::{Config, Device, ModelConfig};
 use bellwether::metrics::Metrics;
 use bellwether::news::{Classification, EventTime, NewsItem};
 use bellwether::privacy::{KINDS, mask};
-use common::shared_data;
+use common::{root, shared_data};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -21,10 +20,6 @@ struct Case {
     text: String,
     masked: String,
     kinds: BTreeMap<String, u32>,
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 fn cases() -> Vec<Case> {
@@ -48,7 +43,7 @@ fn masked(text: &str) -> (String, BTreeMap<String, u32>) {
     (item.body.unwrap(), counts)
 }
 
-/// Right where the text came out as it should, tokens and all; otherwise what was found beyond, or short of, what is there.
+/// A piece is right where all of its text came out as it should.
 #[derive(Default)]
 struct Score {
     there: u32,
@@ -66,8 +61,7 @@ fn personal_data_is_found_and_figures_are_left_alone() {
         let (text, found) = masked(&case.text);
         for kind in KINDS {
             let (there, found) = (case.kinds.get(kind).copied().unwrap_or(0), found.get(kind).copied().unwrap_or(0));
-            // As many tokens in other places are no right ones.
-            let right = if text == case.masked { there } else { there.min(found).min(tokens_in_common(&text, &case.masked, kind)) };
+            let right = if text == case.masked { there } else { 0 };
             let score = scores.get_mut(kind).unwrap();
             score.there += there;
             score.right += right;
@@ -96,22 +90,6 @@ fn personal_data_is_found_and_figures_are_left_alone() {
     }
     let document = std::fs::read_to_string(root().join("docs/masking.md")).unwrap();
     assert!(document.contains(&table), "docs/masking.md has another table than:\n{table}");
-}
-
-/// Words of the text with a token of the kind that stand in both.
-fn tokens_in_common(one: &str, other: &str, kind: &str) -> u32 {
-    let token = format!("[{}]", kind.to_uppercase());
-    // With the word before each: where it is.
-    let places = |text: &str| -> Vec<String> {
-        let words: Vec<&str> = text.split_whitespace().collect();
-        let at = |(place, word): (usize, &&str)| {
-            word.contains(&token).then(|| format!("{} {word}", if place > 0 { words[place - 1] } else { "" }))
-        };
-        words.iter().enumerate().filter_map(at).collect()
-    };
-    let mut rest = places(other);
-    let in_both = places(one).into_iter().filter(|place| rest.iter().position(|other| other == place).map(|at| rest.remove(at)).is_some());
-    in_both.count() as u32
 }
 
 /// What the model says of texts, masked and not: of how many there are, the shares with the same sentiment and the same topic.

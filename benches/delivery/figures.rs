@@ -15,7 +15,6 @@ pub struct Figures {
     pub rebalance: Option<Measured<Vec<Rebalance>>>,
     pub latency: Option<Measured<Vec<Latency>>>,
     pub load: Option<Measured<Load>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub soak: Option<Measured<Soak>>,
     pub throughput: Option<Measured<Vec<Throughput>>>,
     pub commit_interval: Option<Measured<Vec<CommitInterval>>>,

@@ -68,7 +68,7 @@ fn draw(left: f64, plot: &Plot<'_>) -> String {
     for (value, name) in *limits {
         let at = y(*value);
         add(format!("<line x1=\"{left}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\" stroke=\"{INK}\" stroke-dasharray=\"4 4\"/>"));
-        add(format!("<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\" font-size=\"11\">{name}</text>", right - 4.0, at - 4.0));
+        add(format!("<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\" font-size=\"11\">{name}</text>", right - 4.0, at + 13.0));
     }
     for (line, colour) in lines.iter().zip(COLOURS) {
         let mut path = String::new();

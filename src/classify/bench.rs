@@ -12,8 +12,10 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::batch::{self, Batch, Limits};
+use super::device;
 use super::model::{Encoder, ModelDirectory};
-use super::session::{self, EncoderSession, MatrixProduct};
+use super::product::MatrixProduct;
+use super::session::{self, EncoderSession};
 use super::{Classify, Error, OnnxClassifier, classify_each, prepare};
 use crate::config::ModelConfig;
 use crate::metrics::{Metrics, process_cpu_seconds};
@@ -107,7 +109,7 @@ pub struct BudgetReport {
 /// # Errors
 /// As [`OnnxClassifier::start`].
 pub fn measure(config: &ModelConfig, texts: &[String], plan: &Plan) -> Result<DeviceReport, Error> {
-    let environment = session::environment(config)?;
+    let environment = device::environment(config)?;
     // A text that comes again must cost what it costs.
     let mut config = ModelConfig { sessions: 1, cache_texts: 0, ..config.clone() };
     let (device, ModelDirectory { identity, encoders, .. }, sessions) = session::open(&environment, &config)?;
@@ -129,12 +131,14 @@ pub fn measure(config: &ModelConfig, texts: &[String], plan: &Plan) -> Result<De
     let mut settings = Vec::new();
     for &(sessions, threads_per_session) in &plan.sessions {
         let config = ModelConfig { sessions, threads_per_session, ..config.clone() };
-        let (_, _, mut bare) = session::open(&environment, &config)?;
+        // An engine of TensorRT takes no more rows than it was built for.
+        let largest = plan.shapes.iter().copied().max().unwrap_or(config.batch_texts);
+        let (_, _, mut bare) = session::open(&environment, &ModelConfig { batch_texts: largest, ..config.clone() })?;
         let mut products = (0..sessions).map(|_| MatrixProduct::new(&environment, &config)).collect::<Result<Vec<_>, _>>()?;
         let cut = |batch_texts: usize| -> Vec<(usize, Batch)> {
             let limits = Limits { texts: batch_texts, tokens: usize::MAX };
             let batches = |(index, encoder): (usize, &Encoder)| {
-                batch::plan(&slabs[index], limits, encoder.form(session::shapes(device)))
+                batch::plan(&slabs[index], limits, encoder.form(device::shapes(device)))
                     .into_iter()
                     .map(move |batch| (index, batch))
                     .collect::<Vec<_>>()

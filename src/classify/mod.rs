@@ -7,8 +7,10 @@
 pub mod batch;
 pub mod bench;
 mod cache;
+mod device;
 pub mod drift;
 pub mod model;
+mod product;
 mod session;
 mod text;
 
@@ -131,7 +133,7 @@ impl OnnxClassifier {
     /// # Errors
     /// [`Error::Model`] names the file and what is wrong with it; [`Error::Device`] where a named device is not there.
     pub fn start(config: &ModelConfig, metrics: Arc<Metrics>) -> Result<Self, Error> {
-        let environment = session::environment(config)?;
+        let environment = device::environment(config)?;
         let (device, directory, sessions) = session::open(&environment, config)?;
         let nodes = session::node_counts(&sessions[0]);
         for (name, count) in &nodes {
@@ -151,7 +153,7 @@ impl OnnxClassifier {
             spawn(format!("session-{index}"), move || run_session(sessions, &jobs, &decoder, cache.as_deref(), &metrics))?;
         }
         let limits = batch::Limits { texts: config.batch_texts, tokens: config.batch_tokens };
-        let tokenizing = Tokenizing { encoders, limits, shapes: session::shapes(device), decoder, cache, metrics };
+        let tokenizing = Tokenizing { encoders, limits, shapes: device::shapes(device), decoder, cache, metrics };
         spawn("tokenizer".into(), move || tokenizing.run(&slab_receiver, &job_sender))?;
         Ok(Self { identity, labels, reference, device, nodes, slabs: slab_sender })
     }

@@ -323,7 +323,7 @@ fn load_reference(directory: &Path, labels: &Labels) -> Result<Option<Reference>
 
 /// The variant that suits the device, best first.
 fn find_onnx(directory: &Path, device: Device) -> Result<PathBuf, Error> {
-    let gpu = matches!(device, Device::Cuda(_) | Device::TensorRt(_));
+    let gpu = device.is_gpu();
     let names = if gpu { ["model.fp16.onnx", "model.onnx"] } else { ["model.int8.onnx", "model.onnx"] };
     if let Some(found) = names.iter().map(|name| directory.join(name)).find(|path| path.is_file()) {
         return Ok(found);

@@ -1,23 +1,19 @@
-//! ONNX Runtime: the environment, sessions on a device, and one batch through a session.
+//! Sessions of ONNX Runtime, and one batch through a session.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ffi::CStr;
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::thread;
 
 use ort::AsPointer;
-use ort::editor::{Graph, Model, Node, ONNX_DOMAIN, Opset};
 use ort::environment::Environment;
-use ort::ep::{ArenaExtendStrategy, CUDA, ExecutionProviderDispatch, TensorRT};
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
-use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{IoBinding, Session, SessionOutputs};
-use ort::value::{DynTensor, Outlet, Shape, SymbolicDimensions, Tensor, TensorElementType, TensorRef, ValueType};
+use ort::value::{Tensor, TensorElementType, TensorRef, ValueType};
 
 use super::Error;
-use super::batch::{Batch, Limits, Shapes, plan};
+use super::batch::{Batch, Limits, plan};
+use super::device::{Profile, cuda_provider, fail, options, runtime, shapes};
 use super::model::{Encoder, Head, ModelDirectory};
 use crate::config::{Device, ModelConfig};
 use crate::news::{Logits, ModelIdentity};
@@ -39,64 +35,6 @@ impl HeadOutputs {
             self.logits.sentiment = other.sentiment;
         }
     }
-}
-
-fn runtime(error: impl std::fmt::Display) -> Error {
-    Error::Runtime(error.to_string())
-}
-
-fn fail(error: ort::Error) -> Error {
-    Error::Inference(error.to_string())
-}
-
-/// The process-wide environment. ONNX Runtime is loaded once; later calls give the same.
-pub fn environment(config: &ModelConfig) -> Result<Environment, Error> {
-    static ENVIRONMENT: OnceLock<Result<Environment, Error>> = OnceLock::new();
-    ENVIRONMENT
-        .get_or_init(|| {
-            let library = find_library(config)?;
-            ort::init_from(&library)
-                .map_err(|error| Error::Runtime(format!("{} cannot be loaded: {error}", library.display())))?
-                .with_name("bellwether")
-                .with_telemetry(false)
-                .build()
-                .map_err(runtime)
-        })
-        .clone()
-}
-
-fn find_library(config: &ModelConfig) -> Result<PathBuf, Error> {
-    let named = match config.onnxruntime.as_os_str().is_empty() {
-        true => std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from),
-        false => Some(config.onnxruntime.clone()),
-    };
-    let candidates = match named {
-        Some(path) => vec![path],
-        None => default_libraries(),
-    };
-    candidates.iter().find(|path| path.is_file()).cloned().ok_or_else(|| {
-        let tried: Vec<String> = candidates.iter().map(|path| path.display().to_string()).collect();
-        Error::Runtime(format!("no library at {}; run `make build`, or set model.onnxruntime or ORT_DYLIB_PATH", tried.join(", ")))
-    })
-}
-
-/// `.runtime/onnxruntime/` under the working directory and under the folders above the binary.
-fn default_libraries() -> Vec<PathBuf> {
-    let local = Path::new(".runtime/onnxruntime/libonnxruntime.so");
-    let mut paths = vec![local.to_owned()];
-    if let Ok(binary) = std::env::current_exe() {
-        paths.extend(binary.ancestors().skip(1).take(3).map(|folder| folder.join(local)));
-    }
-    paths
-}
-
-/// The shapes that a device is given batches in.
-pub fn shapes(device: Device) -> Shapes {
-    if is_gpu(device) { Shapes::Few } else { Shapes::Any }
-}
-
-fn is_gpu(device: Device) -> bool {
-    matches!(device, Device::Cuda(_) | Device::TensorRt(_))
 }
 
 /// One session per encoder, owned by one thread.
@@ -135,7 +73,7 @@ impl Bound {
     /// Copies the batch into the memory of its shape, and tells the session to take it from there.
     fn bind(&mut self, session: &Session, token_types: bool, batch: &Batch) -> Result<&IoBinding, Error> {
         let shape = [batch.rows, batch.width];
-        let Self { allocator, outputs, by_shape, .. } = self;
+        let Self { allocator, outputs, by_shape } = self;
         let entry = match by_shape.entry(shape) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
@@ -180,11 +118,6 @@ pub fn open(environment: &Environment, config: &ModelConfig) -> Result<Opened, E
     }
 }
 
-/// Where a GPU build of ONNX Runtime has its CUDA provider.
-fn cuda_provider(config: &ModelConfig) -> Result<PathBuf, Error> {
-    Ok(find_library(config)?.with_file_name("libonnxruntime_providers_cuda.so"))
-}
-
 /// Which model a start would run; `None` where only a start can tell: device `auto` with a GPU build of ONNX Runtime.
 pub fn identity(config: &ModelConfig) -> Result<Option<ModelIdentity>, Error> {
     if config.device == Device::Auto && cuda_provider(config).is_ok_and(|provider| provider.is_file()) {
@@ -194,7 +127,7 @@ pub fn identity(config: &ModelConfig) -> Result<Option<ModelIdentity>, Error> {
 }
 
 fn open_on(environment: &Environment, config: &ModelConfig, device: Device) -> Result<Opened, Error> {
-    let gpu = is_gpu(device);
+    let gpu = device.is_gpu();
     let provider = cuda_provider(config)?;
     if gpu && !provider.is_file() {
         let why = format!("{} is missing: this ONNX Runtime is a CPU build; install onnxruntime-gpu's libraries there", provider.display());
@@ -218,76 +151,6 @@ fn open_on(environment: &Environment, config: &ModelConfig, device: Device) -> R
     };
     let sessions = sessions?;
     Ok((device, directory, sessions))
-}
-
-/// What a TensorRT engine is built for: the inputs of the graph, as ONNX Runtime names shapes.
-struct Profile {
-    least: String,
-    usual: String,
-    most: String,
-}
-
-impl Profile {
-    /// For the graph's inputs, each of texts × tokens.
-    fn of(inputs: &[&str], config: &ModelConfig, longest: usize) -> Self {
-        let all = |rows: usize, width: usize| inputs.iter().map(|name| format!("{name}:{rows}x{width}")).collect::<Vec<_>>().join(",");
-        Self { least: all(1, 16), usual: all(config.batch_texts, 32.min(longest)), most: all(config.batch_texts, longest) }
-    }
-}
-
-fn provider(config: &ModelConfig, device: Device, profile: Option<&Profile>) -> Result<Option<ExecutionProviderDispatch>, Error> {
-    let memory = config.gpu_memory_mib << 20;
-    // Without `error_on_failure` ONNX Runtime would fall back to the CPU in silence.
-    Ok(match device {
-        Device::Auto | Device::Cpu => None,
-        Device::Cuda(index) => {
-            let cuda = CUDA::default().with_device_id(index).with_memory_limit(memory);
-            Some(cuda.with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested).build().error_on_failure())
-        }
-        Device::TensorRt(index) => {
-            let engines = engines(config, device)?.display().to_string();
-            let mut tensorrt = TensorRT::default().with_device_id(index).with_max_workspace_size(memory).with_fp16(true);
-            tensorrt = tensorrt.with_engine_cache(true).with_engine_cache_path(&engines);
-            tensorrt = tensorrt.with_timing_cache(true).with_timing_cache_path(&engines).with_layer_norm_fp32_fallback(true);
-            if let Some(Profile { least, usual, most }) = profile {
-                tensorrt = tensorrt.with_profile_min_shapes(least).with_profile_opt_shapes(usual).with_profile_max_shapes(most);
-            }
-            Some(tensorrt.build().error_on_failure())
-        }
-    })
-}
-
-/// Where TensorRT keeps its engines, which take minutes to build.
-fn engines(config: &ModelConfig, device: Device) -> Result<PathBuf, Error> {
-    let empty = |path: &PathBuf| path.as_os_str().is_empty();
-    let folder = match (empty(&config.engine_cache), empty(&config.directory)) {
-        (false, _) => config.engine_cache.clone(),
-        (true, false) => config.directory.join("engines"),
-        (true, true) => config.topic_directory.join("engines"),
-    };
-    std::fs::create_dir_all(&folder).map_err(|error| {
-        let why = format!("{} cannot be made: {error}; set model.engine_cache to a folder for TensorRT's engines", folder.display());
-        Error::Device { device, why }
-    })?;
-    Ok(folder)
-}
-
-fn options(environment: &Environment, config: &ModelConfig, device: Device, profile: Option<&Profile>) -> Result<SessionBuilder, Error> {
-    let builder = Session::builder(environment)
-        .map_err(runtime)?
-        .with_optimization_level(GraphOptimizationLevel::All)
-        .map_err(runtime)?
-        .with_intra_threads(config.threads_per_session)
-        .map_err(runtime)?
-        // Spinning takes the cores that the other sessions need.
-        .with_intra_op_spinning(false)
-        .map_err(runtime)?
-        .with_config_entry("session.record_ep_graph_assignment_info", "1")
-        .map_err(runtime)?;
-    match provider(config, device, profile)? {
-        None => Ok(builder),
-        Some(provider) => builder.with_execution_providers([provider]).map_err(|error| Error::Device { device, why: error.to_string() }),
-    }
 }
 
 impl EncoderSession {
@@ -320,10 +183,12 @@ impl EncoderSession {
         let token_types = has("token_type_ids");
         let bound = match device {
             Device::Auto | Device::Cpu => None,
-            Device::Cuda(index) | Device::TensorRt(index) => Some(Bound::new(&session, AllocationDevice::CUDA_PINNED, index)?),
+            Device::Cuda(index) | Device::TensorRt(index) => {
+                Some(Bound::new(&session, AllocationDevice::CUDA_PINNED, index).map_err(|error| refuse(error.to_string()))?)
+            }
         };
         let mut opened = Self { session, topic: encoder.topic.clone(), sentiment: encoder.sentiment.clone(), token_types, bound };
-        if is_gpu(device) && !opened.nodes().iter().any(|(name, _)| !name.contains("CPU")) {
+        if device.is_gpu() && !opened.nodes().iter().any(|(name, _)| !name.contains("CPU")) {
             return Err(refuse("ONNX Runtime placed every node on the CPU".into()));
         }
         let probe = encoder.encode(&["Warm-up.".to_owned()])?;
@@ -335,19 +200,12 @@ impl EncoderSession {
 
     /// Runs one batch and leaves what comes out: what ONNX Runtime takes for it, and nothing else.
     pub fn run_bare(&mut self, batch: &Batch) -> Result<(), Error> {
-        self.outputs(batch).map(drop)
-    }
-
-    fn outputs(&mut self, batch: &Batch) -> Result<SessionOutputs<'_>, Error> {
-        let Some(bound) = &mut self.bound else { return outputs(&mut self.session, self.token_types, batch) };
-        let binding = bound.bind(&self.session, self.token_types, batch)?;
-        self.session.run_binding(binding).map_err(fail)
+        outputs(&mut self.session, self.bound.as_mut(), self.token_types, batch).map(drop)
     }
 
     /// Runs one batch; the rows of its texts come back in the batch's order.
     pub fn run(&mut self, batch: &Batch) -> Result<Vec<Logits>, Error> {
-        let (topic, sentiment) = (self.topic.clone(), self.sentiment.clone());
-        let outputs = self.outputs(batch)?;
+        let outputs = outputs(&mut self.session, self.bound.as_mut(), self.token_types, batch)?;
         let texts = batch.places.len();
         let rows = |head: &Option<Head>| -> Result<Vec<Vec<f32>>, Error> {
             let Some(head) = head else { return Ok(vec![Vec::new(); texts]) };
@@ -366,7 +224,7 @@ impl EncoderSession {
                 }
             }
         };
-        let (topics, sentiments) = (rows(&topic)?, rows(&sentiment)?);
+        let (topics, sentiments) = (rows(&self.topic)?, rows(&self.sentiment)?);
         Ok(topics.into_iter().zip(sentiments).map(|(topic, sentiment)| Logits { topic, sentiment }).collect())
     }
 
@@ -400,7 +258,16 @@ impl EncoderSession {
     }
 }
 
-fn outputs<'a>(session: &'a mut Session, token_types: bool, batch: &Batch) -> Result<SessionOutputs<'a>, Error> {
+fn outputs<'a>(
+    session: &'a mut Session,
+    bound: Option<&'a mut Bound>,
+    token_types: bool,
+    batch: &Batch,
+) -> Result<SessionOutputs<'a>, Error> {
+    if let Some(bound) = bound {
+        let binding = bound.bind(session, token_types, batch)?;
+        return session.run_binding(binding).map_err(fail);
+    }
     let shape = [batch.rows, batch.width];
     let mut inputs = ort::inputs![
         "input_ids" => TensorRef::from_array_view((shape, batch.ids.as_slice())).map_err(fail)?,
@@ -411,75 +278,6 @@ fn outputs<'a>(session: &'a mut Session, token_types: bool, batch: &Batch) -> Re
         inputs.push(("token_type_ids".into(), TensorRef::from_array_view((shape, zeros.as_slice())).map_err(fail)?.into()));
     }
     session.run(inputs).map_err(fail)
-}
-
-/// A graph of matrix products and little else: what the device can do at most, in the number format of its model.
-pub struct MatrixProduct {
-    pub name: &'static str,
-    /// Of one run; a multiplication and an addition are two.
-    pub operations: f64,
-    session: Session,
-    input: DynTensor,
-}
-
-impl MatrixProduct {
-    /// u8 × s8 on a CPU, fp16 on a GPU: there a chain of products between a small input and a small output, so that
-    /// copying does not count.
-    pub fn new(environment: &Environment, config: &ModelConfig) -> Result<Self, Error> {
-        let gpu = is_gpu(config.device);
-        let (rows, width, products) = if gpu { (8192, 4096, 32) } else { (512, 1024, 1) };
-        let allocator = Allocator::default();
-        let mut noise = (0_u32..).map(|index| index.wrapping_mul(2_654_435_761) >> 16);
-        let mut graph = Graph::new().map_err(runtime)?;
-        let add = |graph: &mut Graph, operator: &str, inputs: [&str; 2], output: &str| {
-            let inputs = inputs.into_iter().filter(|name| !name.is_empty()).collect::<Vec<_>>();
-            let node = Node::new(operator, ONNX_DOMAIN, output, inputs, [output], []).map_err(runtime)?;
-            graph.add_node(node).map_err(runtime)
-        };
-        let plain = |name: &str, ty, shape: [usize; 2]| {
-            let shape = Shape::new(shape.map(|side| side as i64));
-            Outlet::new(name, ValueType::Tensor { ty, dimension_symbols: SymbolicDimensions::empty(shape.len()), shape })
-        };
-        let input = if gpu {
-            // Such that the products neither grow nor vanish: zeros would be multiplied faster.
-            let scale = (3.0 / width as f32).sqrt() / 32768.0;
-            for (name, shape) in [("rows", [rows, width]), ("weight", [width, width])] {
-                let mut tensor = Tensor::<half::f16>::new(&allocator, shape).map_err(runtime)?;
-                let factor = if name == "rows" { 1.0 / 32768.0 } else { scale };
-                tensor.extract_tensor_mut().1.fill_with(|| half::f16::from_f32((noise.next().unwrap_or(0) as f32 - 32768.0) * factor));
-                graph.add_initializer(name, tensor, false).map_err(runtime)?;
-            }
-            graph.set_inputs([plain("input", TensorElementType::Float16, [1, width])]).map_err(runtime)?;
-            graph.set_outputs([plain("output", TensorElementType::Float16, [1, 1])]).map_err(runtime)?;
-            add(&mut graph, "Add", ["rows", "input"], "product0")?;
-            for product in 0..products {
-                add(&mut graph, "MatMul", [&format!("product{product}"), "weight"], &format!("product{}", product + 1))?;
-            }
-            add(&mut graph, "ReduceMax", [&format!("product{products}"), ""], "output")?;
-            Tensor::from_array(([1, width], vec![half::f16::ZERO; width])).map_err(runtime)?.upcast()
-        } else {
-            let mut weight = Tensor::<i8>::new(&allocator, [width, width]).map_err(runtime)?;
-            weight.extract_tensor_mut().1.fill_with(|| noise.next().unwrap_or(0) as i8);
-            graph.add_initializer("weight", weight, false).map_err(runtime)?;
-            graph.set_inputs([plain("input", TensorElementType::Uint8, [rows, width])]).map_err(runtime)?;
-            graph.set_outputs([plain("output", TensorElementType::Int32, [rows, width])]).map_err(runtime)?;
-            add(&mut graph, "MatMulInteger", ["input", "weight"], "output")?;
-            let numbers: Vec<u8> = noise.take(rows * width).map(|number| number as u8).collect();
-            Tensor::from_array(([rows, width], numbers)).map_err(runtime)?.upcast()
-        };
-        let mut model = Model::new([Opset::new(ONNX_DOMAIN, 20).map_err(runtime)?]).map_err(runtime)?;
-        model.set_graph(graph).map_err(runtime)?;
-        let session = model.into_session(&options(environment, config, config.device, None)?).map_err(runtime)?;
-        let name = if gpu { "fp16 MatMul" } else { "int8 MatMulInteger" };
-        let operations = 2.0 * (rows * width * width * products) as f64;
-        let mut product = Self { name, operations, session, input };
-        product.run()?;
-        Ok(product)
-    }
-
-    pub fn run(&mut self) -> Result<(), Error> {
-        self.session.run(ort::inputs!["input" => &self.input]).map_err(fail).map(drop)
-    }
 }
 
 /// Graph nodes by execution provider over all encoders of one thread.
@@ -516,7 +314,11 @@ fn check_head(session: &Session, encoder: &Encoder, head: &Head) -> Result<(), E
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::classify::batch::Shapes;
+    use crate::classify::device::environment;
     use crate::classify::prepare;
     use crate::config::Config;
 

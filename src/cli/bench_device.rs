@@ -79,7 +79,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut reports = Vec::new();
     for device in devices {
         let config = ModelConfig { device, ..config.model.clone() };
-        let gpu = matches!(device, Device::Cuda(_) | Device::TensorRt(_));
+        let gpu = device.is_gpu();
         let count = arguments.texts.map_or(if gpu { GPU_TEXTS } else { CPU_TEXTS }, |count| count as usize);
         let texts: Vec<String> = given.iter().cycle().take(count).cloned().collect();
         let report = measure(&config, &texts, &plan(arguments, &config, gpu))?;

@@ -226,10 +226,7 @@ impl Running {
 }
 
 fn to_json(value: &impl Serialize) -> Vec<u8> {
-    // As much as most records take: growing costs more than writing.
-    let mut json = Vec::with_capacity(2048);
-    serde_json::to_writer(&mut json, value).expect("records hold only what JSON can say");
-    json
+    serde_json::to_vec(value).expect("records hold only what JSON can say")
 }
 
 /// Sends a record that cannot be processed whole to the dead letter topic, with the reason in its headers.
