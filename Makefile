@@ -8,7 +8,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-training check bench bench-core bench-delivery bench-detection model kafka-up kafka-down
+.PHONY: help demo build test test-training check bench bench-core bench-delivery bench-detection bench-explain model kafka-up kafka-down
 
 ARGS ?=
 KAFKA_PORT ?= 19092
@@ -76,6 +76,10 @@ bench-delivery: ## measure what docs/delivery.md says, or the parts of it that A
 bench-detection: ## measure the detector beside others; rewrites the figures of docs/detection.md
 	@scripts/setup build
 	cargo bench --bench detection
+
+bench-explain: ## measure how faithful explanations are; rewrites the figures of docs/explain.md (half an hour)
+	@scripts/setup build
+	@exec cargo bench --bench explain -- $(ARGS)
 
 model: build ## fine-tune the model on DATA, measure it, write its card (training/README.md)
 	@scripts/setup training

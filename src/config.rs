@@ -85,6 +85,7 @@ pub struct Config {
     pub window: WindowConfig,
     pub novelty: NoveltyConfig,
     pub detect: DetectConfig,
+    pub explain: ExplainConfig,
     pub rules: BTreeMap<String, RuleConfig>,
     pub http: HttpConfig,
     pub health: HealthConfig,
@@ -146,7 +147,22 @@ pub struct DecodeConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PrivacyConfig {
-    pub mask: bool,
+    pub text: TextMode,
+    /// With `text = "encrypted"`.
+    pub keys: PathBuf,
+}
+
+/// What of a news text is in the outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TextMode {
+    /// As it came; the model reads it so, too.
+    Full,
+    /// Personal data masked, as for the two below: [`crate::privacy`].
+    Masked,
+    None,
+    /// For those who hold the keys: [`crate::privacy::texts`].
+    Encrypted,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -277,6 +293,15 @@ pub struct DetectConfig {
     pub min_history: Span,
     pub rise: Span,
     pub dispersion: f64,
+}
+
+/// Which headlines of an alert get their words, and how long it waits for them.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExplainConfig {
+    /// 0: none.
+    pub headlines: usize,
+    pub within: Span,
 }
 
 /// What a rule looks at.
@@ -527,8 +552,8 @@ impl Config {
         let binary = std::env::current_exe().unwrap_or_default();
         let above_binary = binary.ancestors().skip(1).take(3);
         let folders: Vec<PathBuf> = folder.into_iter().chain([Path::new("")]).chain(above_binary).map(Path::to_owned).collect();
-        let model = &mut self.model;
-        for path in [&mut model.directory, &mut model.topic_directory, &mut model.sentiment_directory, &mut self.watchlist.file] {
+        let ModelConfig { directory, topic_directory, sentiment_directory, .. } = &mut self.model;
+        for path in [directory, topic_directory, sentiment_directory, &mut self.watchlist.file, &mut self.privacy.keys] {
             if path.as_os_str().is_empty() || path.is_absolute() {
                 continue;
             }
@@ -568,7 +593,8 @@ impl Config {
 
     /// The first 12 hex digits of SHA-256 over what decides alerts: two processes with the same version judge alike.
     pub fn version(&self) -> String {
-        let judged = serde_json::json!([self.window, self.novelty, self.detect, self.rules, self.watermark, self.decode]);
+        let judged =
+            serde_json::json!([self.window, self.novelty, self.detect, self.rules, self.watermark, self.decode, self.privacy.text]);
         hex(&Sha256::digest(judged.to_string())[..6])
     }
 

@@ -11,6 +11,8 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
+use crate::novelty::Sketch;
+
 /// Version of the JSON shapes this build writes.
 pub const SCHEMA_VERSION: u32 = 1;
 
@@ -253,7 +255,7 @@ pub struct Classification {
 }
 
 /// Which model, exactly. `version` is the first 12 hex digits of a SHA-256 over the model's files.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ModelIdentity {
     pub name: String,
     pub version: String,
@@ -287,7 +289,8 @@ pub struct Scored {
     pub truncated: bool,
     /// How many pieces of personal data were replaced, by kind.
     pub masked: BTreeMap<String, u32>,
-    pub model: ModelIdentity,
+    pub model: Arc<ModelIdentity>,
+    pub config_version: Arc<str>,
     pub raw: RawPlace,
     pub scored_at: EventTime,
 }
@@ -377,7 +380,9 @@ struct AnyObservation {
     score: Option<Score>,
     source: Option<String>,
     title: Option<String>,
+    sketch: Option<Sketch>,
     url: Option<String>,
+    model: Option<Arc<ModelIdentity>>,
     #[serde(default)]
     subjects: Vec<Subject>,
     raw_partition: Option<i32>,
@@ -410,7 +415,9 @@ impl TryFrom<AnyObservation> for Observation {
                 score: any.score.ok_or("missing field `score`")?,
                 source: any.source,
                 title: any.title,
+                sketch: any.sketch,
                 url: any.url,
+                model: any.model,
                 subjects: any.subjects,
             }),
             ObservationKind::Watermark => Self::Watermark(WatermarkObservation {
@@ -436,10 +443,23 @@ pub struct ItemObservation {
     pub score: Score,
     pub source: Option<String>,
     pub title: Option<String>,
+    /// What the headline says, for telling copies by, where `title` is encrypted or left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sketch: Option<Sketch>,
     pub url: Option<String>,
+    /// Which model scored it; `None` where its score came with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<Arc<ModelIdentity>>,
     /// Of the market's items: what else the item is about.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub subjects: Vec<Subject>,
+}
+
+impl ItemObservation {
+    /// What copies of its headline are told by; `None` where it has none.
+    pub fn sketch(&self) -> Option<Sketch> {
+        self.sketch.clone().or_else(|| self.title.as_deref().and_then(Sketch::of))
+    }
 }
 
 /// How far one raw partition is complete in event time. `watermark_ms` is `None` before its first item.

@@ -262,6 +262,40 @@ fn a_changed_file_is_refused_by_its_checksum() {
     assert!(refusal(&config).contains("is not the file that SHA256SUMS lists"), "{}", refusal(&config));
 }
 
+/// The field of a Protocol Buffers message that holds these bytes.
+fn field(number: u8, held: &[u8]) -> Vec<u8> {
+    [&[number << 3 | 2, held.len() as u8], held].concat()
+}
+
+/// A model directory whose graph has one more tensor, of four bytes that lie at `location`.
+fn with_weights_at(location: &str) -> (tempfile::TempDir, ModelConfig) {
+    let (folder, config) = changed("config.json", |text| text);
+    std::fs::remove_file(folder.path().join("SHA256SUMS")).unwrap();
+    let entry = |key: &str, value: &str| field(13, &[field(1, key.as_bytes()), field(2, value.as_bytes())].concat());
+    // dims, data_type FLOAT, name, where the data lies, data_location EXTERNAL.
+    let tensor = [vec![0x08, 1, 0x10, 1], field(8, b"more"), entry("location", location), entry("length", "4"), vec![0x70, 1]].concat();
+    let path = folder.path().join("model.onnx");
+    // What is written behind a message is merged into it: graph, initializer.
+    std::fs::write(&path, [std::fs::read(&path).unwrap(), field(0x07, &field(5, &tensor))].concat()).unwrap();
+    (folder, config)
+}
+
+#[test]
+fn weights_outside_the_models_directory_are_not_read() {
+    let (folder, config) = with_weights_at("weights.bin");
+    let path = folder.path().join("weights.bin");
+    std::fs::write(&path, 1f32.to_le_bytes()).unwrap();
+    let version = |config: &ModelConfig| OnnxClassifier::start(config, Arc::new(Metrics::new())).unwrap().identity().version.clone();
+    let first = version(&config);
+    std::fs::write(&path, 2f32.to_le_bytes()).unwrap();
+    assert_ne!(version(&config), first, "other weights are another version");
+    for location in ["/etc/hostname", "../weights.bin"] {
+        let (_folder, config) = with_weights_at(location);
+        let why = refusal(&config);
+        assert!(why.contains("model.onnx: weights at") && why.contains("outside the model's directory"), "{why}");
+    }
+}
+
 #[test]
 fn a_missing_file_a_missing_head_and_wrong_labels_are_named() {
     let missing = refusal(&config(Path::new("nowhere")));

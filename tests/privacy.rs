@@ -1,5 +1,5 @@
 //! Masking, held to a set of cases of its own: `tests/privacy/cases.jsonl`, a text, what it is to become, and how many pieces of
-//! each kind are in it. `docs/masking.md` has the table that this measures.
+//! each kind are in it. `docs/privacy.md` has the table that this measures.
 
 #[allow(dead_code)] // Each test uses its part.
 mod common;
@@ -88,8 +88,8 @@ fn personal_data_is_found_and_figures_are_left_alone() {
         );
         assert!(f64::from(*right) >= 0.9 * f64::from(*there), "{kind}: {right} of {there} found:\n{}", missed.join("\n"));
     }
-    let document = std::fs::read_to_string(root().join("docs/masking.md")).unwrap();
-    assert!(document.contains(&table), "docs/masking.md has another table than:\n{table}");
+    let document = std::fs::read_to_string(root().join("docs/privacy.md")).unwrap();
+    assert!(document.contains(&table), "docs/privacy.md has another table than:\n{table}");
 }
 
 /// What the model says of texts, masked and not: of how many there are, the shares with the same sentiment and the same topic.

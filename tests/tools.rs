@@ -56,6 +56,8 @@ fn observations() -> Vec<(Option<i32>, Option<String>, Vec<u8>)> {
                 source: Some("wire.example".to_owned()),
                 title: Some(format!("Item {number} about {topic}")),
                 url: None,
+                sketch: None,
+                model: None,
                 subjects: Vec::new(),
             };
             log.push((Some(partition), Some(subject.to_string()), bytes(Observation::Item(item))));

@@ -83,6 +83,8 @@ fn tick(partition: i32, number: &mut u64) -> Vec<Observation> {
             source: Some("wire.example".into()),
             title: Some("A headline of an ordinary length, as they come all day long".into()),
             url: None,
+            sketch: None,
+            model: None,
             subjects: Vec::new(),
         })
     };

@@ -153,6 +153,8 @@ fn alerts(told: &[Told]) -> Vec<AlertRecord> {
                     source: Some(format!("source-{source}.example")),
                     title: Some(title.join(" ")),
                     url: None,
+                    sketch: None,
+                    model: None,
                     subjects: Vec::new(),
                 }),
             );

@@ -127,6 +127,8 @@ impl Stream {
             source: Some(format!("wire-{}.example", random >> 33 & 31)),
             title: Some(title),
             url: Some(format!("https://wire.example/{random:x}")),
+            sketch: None,
+            model: None,
             subjects: Vec::new(),
         })
     }

@@ -92,6 +92,8 @@ pub fn busy_log(partition: usize, records: usize) -> impl Iterator<Item = (Strin
                     source: Some(format!("source-{}.example", number % 20)),
                     title: Some(format!("Item {number}, with a headline of an ordinary length for news of its kind")),
                     url: Some(format!("https://source-{}.example/item-{number}", number % 20)),
+                    sketch: None,
+                    model: None,
                     subjects: Vec::new(),
                 })
             }

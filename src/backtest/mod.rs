@@ -26,7 +26,7 @@ use crate::detect::life::Transition;
 use crate::detect::tally::RuleTally;
 use crate::enrich::{Mentions, Watchlist, subjects};
 use crate::news::{EventTime, ModelIdentity, NewsItem, Observation, Sentiment, Subject, SubjectKind};
-use crate::pipeline::classifier::{Ready, observe};
+use crate::pipeline::classifier::{Headline, Judged, Ready, observe};
 use crate::pipeline::offline::{EventLog, OfflineMonitor};
 use crate::pipeline::partition::{Counted, Output};
 use crate::replay;
@@ -237,6 +237,7 @@ impl Feed {
                     url: item.url.clone(),
                     published_at: item.published_at,
                     score: scores.score,
+                    explanation: None,
                     first_seen: item.published_at,
                     copies: 0,
                     sources: 1,
@@ -404,7 +405,9 @@ pub fn run(
     for FeedItem { item, mentions, verdict } in &feed.items {
         let scores = verdict.scores(cache);
         let subjects = subjects(&scores.topic, mentions);
-        let seen = observe(item, &subjects, &scores.topic, scores.sentiment, scores.score);
+        let judged = Judged { topic: &scores.topic, sentiment: scores.sentiment, score: scores.score, model: None };
+        let headline = Headline::open(item.title.as_deref());
+        let seen = observe(item, &headline, &subjects, judged);
         read(&mut log.append(item.published_at, seen).into_iter());
         tick();
     }

@@ -9,6 +9,8 @@ pub mod bench;
 mod cache;
 mod device;
 pub mod drift;
+pub mod explain;
+pub mod external;
 pub mod model;
 mod product;
 mod session;

@@ -13,6 +13,7 @@ use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStr
 use super::Error;
 use super::batch::{Encoded, Form, Shapes};
 use super::drift::Reference;
+use super::external;
 use crate::config::{Device, ModelConfig};
 use crate::news::{Classification, Logits, ModelIdentity, Sentiment, SentimentProbabilities, SentimentResult, TopicResult, hex};
 
@@ -280,6 +281,16 @@ fn load_encoder(
     verify_checksums(directory, &[(&onnx, &onnx_bytes), (&tokenizer_path, &tokenizer_bytes)])?;
     hash.update(&onnx_bytes);
     hash.update(&tokenizer_bytes);
+    for location in external::locations(&onnx_bytes).map_err(|why| wrong(&onnx, why))? {
+        let path = external::resolve(directory, &location).map_err(|why| wrong(&onnx, why))?;
+        let bytes = read(&path)?;
+        if let Ok(sums) = std::fs::read_to_string(directory.join("SHA256SUMS")) {
+            let name = location.trim_start_matches("./");
+            let sum = listed_sum(&sums, name).ok_or_else(|| wrong(&directory.join("SHA256SUMS"), format!("does not list {name}")))?;
+            hold_to_sum(&path, &bytes, sum)?;
+        }
+        hash.update(&bytes);
+    }
     let mut tokenizer = Tokenizer::from_bytes(&tokenizer_bytes).map_err(|error| wrong(&tokenizer_path, error))?;
     let positions = file.max_position_embeddings.unwrap_or(512);
     let max_length = file.max_length.filter(|&length| length > 2).unwrap_or(positions).min(positions);

@@ -4,13 +4,16 @@ mod backtest;
 mod bench_device;
 mod check_config;
 mod classify;
+mod decrypt;
 mod demo;
 mod detect;
 mod evaluate;
+mod explain;
 mod lines;
 mod replay;
 mod run;
 mod topics;
+mod trace;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -53,12 +56,20 @@ enum Command {
     Backtest(backtest::Arguments),
     /// Classify texts from a file or standard input; writes JSON lines
     Classify(classify::Arguments),
+    /// Show which words made the model say so
+    Explain(explain::Arguments),
     /// Measure a model on labelled news, or write what its results look like on yours
     Evaluate(evaluate::Arguments),
     /// Compare devices, sessions and batch budgets: texts a second, against the bare model and the machine's peak
     BenchDevice(bench_device::Arguments),
     /// Score a time series of your own, row by row: how unusual, and whether an alert would be open
     Detect(detect::Arguments),
+    /// Show how an alert came about: items, windows, baseline and rule, from the Kafka topics alone
+    Trace(trace::Arguments),
+    /// Read records with encrypted texts: JSON lines in, JSON lines out
+    Decrypt(decrypt::Arguments),
+    /// Make a key for encrypted texts, as a line of the key file
+    Key(decrypt::KeyArguments),
     /// Make the Kafka topics
     #[command(subcommand)]
     Topics(topics::Command),
@@ -155,9 +166,13 @@ pub fn main() -> ExitCode {
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Backtest(arguments) => backtest::run(&arguments),
         Command::Classify(arguments) => classify::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::BenchDevice(arguments) => bench_device::run(&arguments),
         Command::Detect(arguments) => detect::run(&arguments),
+        Command::Trace(arguments) => trace::run(&arguments),
+        Command::Decrypt(arguments) => decrypt::run(&arguments),
+        Command::Key(arguments) => decrypt::make_key(&arguments),
         Command::Topics(command) => topics::run(&command),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::Completions { shell } => {

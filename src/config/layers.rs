@@ -127,7 +127,7 @@ pub fn read_sections(mut merged: Table, problems: &mut Vec<String>) -> Option<Co
     let (privacy, model) = (read(take("privacy"), "privacy", problems), read(take("model"), "model", problems));
     let (watchlist, watermark) = (read(take("watchlist"), "watchlist", problems), read(take("watermark"), "watermark", problems));
     let (window, detect) = (read(take("window"), "window", problems), read(take("detect"), "detect", problems));
-    let novelty = read(take("novelty"), "novelty", problems);
+    let (novelty, explain) = (read(take("novelty"), "novelty", problems), read(take("explain"), "explain", problems));
     let (http, shutdown) = (read(take("http"), "http", problems), read(take("shutdown"), "shutdown", problems));
     let (drift, log) = (read(take("drift"), "drift", problems), read(take("log"), "log", problems));
     let health = read(take("health"), "health", problems);
@@ -142,6 +142,7 @@ pub fn read_sections(mut merged: Table, problems: &mut Vec<String>) -> Option<Co
         window: window?,
         novelty: novelty?,
         detect: detect?,
+        explain: explain?,
         rules,
         http: http?,
         health: health?,

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::{Condition, Config, DriftConfig, FalseAlarms, NoveltyConfig, RuleConfig, Span, property_value};
+use super::{
+    Condition, Config, DriftConfig, ExplainConfig, FalseAlarms, NoveltyConfig, PrivacyConfig, RuleConfig, Span, TextMode, property_value,
+};
 use crate::news::SubjectKind;
 use crate::window::SentimentIndex;
 use crate::window::index::HORIZON_HALF_LIVES;
@@ -132,6 +134,11 @@ impl Config {
                 create.windows_retention
             ),
         );
+        let PrivacyConfig { text, keys } = &self.privacy;
+        check(
+            (*text == TextMode::Encrypted) == !keys.as_os_str().is_empty(),
+            "privacy.text = \"encrypted\" and privacy.keys belong together: set both, or neither".into(),
+        );
         check(self.decode.max_bytes > 0, "decode.max_bytes = 0 must be at least 1".into());
         let model = &self.model;
         let empty = |path: &Path| path.as_os_str().is_empty();
@@ -183,6 +190,11 @@ impl Config {
             format!("detect.history = \"{}\" must be at least detect.min_history = \"{}\"", detect.history, detect.min_history),
         );
         check(positive(detect.rise), format!("detect.rise = \"{}\" must be longer than nothing", detect.rise));
+        let ExplainConfig { headlines, within } = self.explain;
+        check(
+            headlines == 0 || positive(within),
+            format!("explain.within = \"{within}\" must be longer than nothing; explain.headlines = 0 turns it off"),
+        );
         let listen = &self.http.listen;
         check(
             listen.is_empty() || listen.parse::<std::net::SocketAddr>().is_ok(),

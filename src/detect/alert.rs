@@ -1,5 +1,7 @@
 //! The records of `sentiment.alerts`.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::evidence::EvidenceItem;
@@ -7,7 +9,7 @@ use super::judge::Severity;
 use super::life::Transition;
 use super::surge::Prior;
 use crate::config::Condition;
-use crate::news::{EventTime, Subject};
+use crate::news::{EventTime, ModelIdentity, Subject};
 
 /// One record of `sentiment.alerts`: one transition of one alert.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,6 +45,9 @@ pub struct AlertRecord {
     pub evidence: Vec<EvidenceItem>,
     /// Of an alert of the market: the subjects with most novel negative items.
     pub members: Vec<Member>,
+    /// Which models scored the negative items; more than one where the model changed within the window.
+    #[serde(default)]
+    pub models: Vec<Arc<ModelIdentity>>,
     pub config_version: String,
 }
 

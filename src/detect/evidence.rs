@@ -2,10 +2,12 @@
 //! Memory is bounded by panes × headlines.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::news::{EventTime, ItemObservation, Score, Subject};
+use crate::classify::explain::Explanation;
+use crate::news::{EventTime, ItemObservation, ModelIdentity, Score, Subject};
 use crate::novelty::{Novelty, Sketch, Spread, hash};
 use crate::window::SubjectMap;
 
@@ -23,6 +25,9 @@ pub struct EvidenceItem {
     pub copies: u64,
     /// Distinct sources that tell it.
     pub sources: usize,
+    /// What its words do to what the model says of the headline. Found after the alert is decided, in time or not at all.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub explanation: Option<Arc<Explanation>>,
 }
 
 /// An item that may become evidence.
@@ -31,6 +36,9 @@ struct Candidate {
     /// Hash of the letters and digits of the title: equal headlines share it.
     headline: u64,
     item: EvidenceItem,
+    /// Where the title does not give it.
+    sketch: Option<Sketch>,
+    model: Option<Arc<ModelIdentity>>,
 }
 
 /// Most negative first; then the earliest; then by id, so that the order is the same everywhere.
@@ -41,6 +49,8 @@ impl Candidate {
         let at = EventTime(item.event_time_ms);
         Self {
             headline: headline(item),
+            sketch: item.sketch.clone(),
+            model: item.model.clone(),
             item: EvidenceItem {
                 id: item.id.clone(),
                 title: item.title.clone(),
@@ -51,6 +61,7 @@ impl Candidate {
                 first_seen: at,
                 copies: 0,
                 sources: 1,
+                explanation: None,
             },
         }
     }
@@ -60,8 +71,11 @@ impl Candidate {
     }
 }
 
-/// The same for headlines that differ in capitals, spaces and marks alone.
+/// The same for headlines that differ in capitals, spaces and marks alone; where only a sketch is there, in little words, too.
 fn headline(item: &ItemObservation) -> u64 {
+    if let Some(sketch) = &item.sketch {
+        return sketch.key();
+    }
     let Some(title) = &item.title else { return hash(item.id.as_bytes()) };
     let mut letters = String::with_capacity(title.len());
     for character in title.chars().filter(|character| character.is_alphanumeric()) {
@@ -107,7 +121,7 @@ impl Evidence {
         candidates.truncate(self.keep * CANDIDATES * CANDIDATES);
         let mut stories: Vec<Story> = Vec::new();
         for candidate in candidates {
-            let sketch = candidate.item.title.as_deref().and_then(Sketch::of);
+            let sketch = candidate.sketch.clone().or_else(|| candidate.item.title.as_deref().and_then(Sketch::of));
             let spread = sketch.as_ref().and_then(|sketch| novelty?.spread(subject, sketch));
             let story = Story { candidate, sketch, spread };
             if !stories.iter().any(|told| told.is(&story, novelty)) {
@@ -126,6 +140,13 @@ impl Evidence {
         turn.truncate(self.keep);
         turn.sort_unstable_by_key(|&(_, _, place)| place);
         turn.into_iter().map(|(_, _, place)| stories[place].item()).collect()
+    }
+
+    /// The models that scored the headlines to choose from, in order of their names.
+    pub fn models(&self, subject: &Subject, start: EventTime, end: EventTime) -> Vec<Arc<ModelIdentity>> {
+        let panes = self.panes.range(start..end).filter_map(|(_, subjects)| subjects.get(subject));
+        let models: BTreeSet<&Arc<ModelIdentity>> = panes.flatten().filter_map(|candidate| candidate.model.as_ref()).collect();
+        models.into_iter().cloned().collect()
     }
 
     /// Drops panes that start before `start`.

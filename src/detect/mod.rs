@@ -370,6 +370,7 @@ impl Detector {
             at: end,
             why: judgement.why(rule, counts, phrase, end, transition),
             evidence: self.evidence.top(subject, start, end, seen.novelty),
+            models: self.evidence.models(subject, start, end),
             window,
             baseline: judgement.surge.map(|(usual, _)| AlertBaseline {
                 expected_negative: rounded(usual.expected),

@@ -81,6 +81,11 @@ impl Sketch {
         if other_figures || other_names { 0.0 } else { f64::from(shared as u32) / f64::from(united as u32) }
     }
 
+    /// The same for the same sketch, and for hardly any other.
+    pub fn key(&self) -> u64 {
+        self.0.iter().fold(0, |key, &shingle| mix(key ^ u64::from(shingle & !FLAGS)))
+    }
+
     pub(super) fn signature(&self) -> Signature {
         let marks = self.0.iter().fold(0, |marks, shingle| marks | 1 << (shingle >> 26));
         Signature { marks, length: self.0.len() as u32 }

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use super::explainer::Explainer;
 use super::unpublishable::Unpublishable;
 use super::{Error, Pace};
 use crate::classify::drift::{DriftMonitor, Reference};
 use crate::classify::{Classify, Ticket};
-use crate::config::{Config, DriftConfig};
+use crate::config::{Config, DriftConfig, TextMode};
 use crate::decode::{Reason, Rejection, decode};
 use crate::enrich::{Mentions, Watchlist, subjects};
 use crate::http::board::Board;
@@ -24,10 +25,11 @@ use crate::kafka::producer::Outgoing;
 use crate::kafka::topics::{Partitions, max_record_bytes};
 use crate::metrics::Metrics;
 use crate::news::{
-    Classification, EventTime, ItemObservation, NewsItem, Observation, RawPlace, SCHEMA_VERSION, Score, Scored, Sentiment, Subject,
-    SubjectKind, WatermarkObservation,
+    Classification, EventTime, ItemObservation, ModelIdentity, NewsItem, Observation, RawPlace, SCHEMA_VERSION, Score, Scored, Sentiment,
+    Subject, SubjectKind, WatermarkObservation,
 };
-use crate::privacy;
+use crate::novelty::Sketch;
+use crate::privacy::{self, texts::Texts};
 use crate::window::{MarketTally, PartitionClock};
 
 pub const ROLE: &str = "classifier";
@@ -46,6 +48,9 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     pub board: Arc<Board>,
     pub partitions: Partitions,
+    pub texts: Arc<Texts>,
+    /// Of a monitor.
+    pub(super) explainer: Option<Arc<Explainer>>,
     /// Raw records whose outputs a topic did not take: they go to the dead letter topic.
     pub(super) unpublishable: Arc<Unpublishable>,
 }
@@ -94,7 +99,8 @@ pub fn run(parts: Parts, classify: Arc<dyn Classify>, stop: CancellationToken) -
         finished: BTreeMap::new(),
         pace: Pace::new(parts.config.kafka.commit_interval.duration()),
         ahead_said_at: None,
-        identity: classify.identity().clone(),
+        identity: Arc::new(classify.identity().clone()),
+        config_version: parts.config.version().into(),
         drift: watch_drift(parts.config.drift, classify.drift_reference()),
         parts,
     };
@@ -271,18 +277,51 @@ pub(crate) struct Ready {
 impl Ready {
     pub fn new(mut item: NewsItem, config: &Config, watchlist: &Watchlist) -> Self {
         let mentions = watchlist.mentions(&item);
-        let masked = if config.privacy.mask { privacy::mask(&mut item) } else { BTreeMap::new() };
+        let masked = if config.privacy.text != TextMode::Full { privacy::mask(&mut item) } else { BTreeMap::new() };
         Self { item, masked, mentions }
+    }
+}
+
+/// What the model said of an item, as far as its subjects count it.
+#[derive(Clone, Copy)]
+pub(crate) struct Judged<'item> {
+    pub topic: &'item str,
+    pub sentiment: Sentiment,
+    pub score: Score,
+    /// `None` where the score came with the item.
+    pub model: Option<&'item Arc<ModelIdentity>>,
+}
+
+/// A headline on its way to a monitor.
+pub(crate) struct Headline {
+    title: Option<String>,
+    /// Where the monitor cannot read what copies are told by.
+    sketch: Option<Sketch>,
+}
+
+impl Headline {
+    /// As anybody may read it.
+    pub fn open(title: Option<&str>) -> Self {
+        Self { title: title.map(cut_title), sketch: None }
+    }
+
+    /// As the configuration lets it leave.
+    fn outward(id: &str, title: Option<&str>, texts: &Texts) -> Self {
+        if texts.are_readable() {
+            return Self::open(title);
+        }
+        let title = title.map(cut_title);
+        let sketch = title.as_deref().and_then(Sketch::of);
+        Self { title: title.and_then(|title| texts.outward(id, "title", &title)), sketch }
     }
 }
 
 /// The item as each of its subjects sees it.
 pub(crate) fn observe<'item>(
     item: &'item NewsItem,
+    headline: &'item Headline,
     subjects: &'item [Subject],
-    topic: &'item str,
-    sentiment: Sentiment,
-    score: Score,
+    judged: Judged<'item>,
 ) -> impl Iterator<Item = ItemObservation> + 'item {
     let others = |subject: &Subject| subjects.iter().filter(|other| *other != subject).cloned().collect();
     subjects.iter().map(move |subject| ItemObservation {
@@ -290,12 +329,14 @@ pub(crate) fn observe<'item>(
         subject: subject.clone(),
         id: item.id.clone(),
         event_time_ms: item.published_at.0,
-        topic: topic.to_owned(),
-        sentiment,
-        score,
+        topic: judged.topic.to_owned(),
+        sentiment: judged.sentiment,
+        score: judged.score,
         source: item.source.clone(),
-        title: item.title.as_deref().map(cut_title),
+        title: headline.title.clone(),
+        sketch: headline.sketch.clone(),
         url: item.url.clone(),
+        model: judged.model.cloned(),
         subjects: if subject.kind() == SubjectKind::Market { others(subject) } else { Vec::new() },
     })
 }
@@ -316,7 +357,8 @@ struct PublishStage {
     pace: Pace,
     /// When it was said last that Kafka timestamps are ahead of this machine's clock.
     ahead_said_at: Option<Instant>,
-    identity: crate::news::ModelIdentity,
+    identity: Arc<ModelIdentity>,
+    config_version: Arc<str>,
     drift: Option<DriftMonitor>,
 }
 
@@ -447,7 +489,7 @@ impl PublishStage {
 
     fn publish_item(
         &mut self,
-        item: NewsItem,
+        mut item: NewsItem,
         masked: BTreeMap<String, u32>,
         mentions: &Mentions,
         place: RawPlace,
@@ -461,7 +503,9 @@ impl PublishStage {
         let about = subjects(&topic.label, mentions);
         let pane = self.parts.config.window.pane.ms();
         self.tallies.entry(place.partition).or_default().count(item.published_at, sentiment.label, sentiment.score, pane);
-        for observation in observe(&item, &about, &topic.label, sentiment.label, sentiment.score) {
+        let headline = Headline::outward(&item.id, item.title.as_deref(), &self.parts.texts);
+        let judged = Judged { topic: &topic.label, sentiment: sentiment.label, score: sentiment.score, model: Some(&self.identity) };
+        for observation in observe(&item, &headline, &about, judged) {
             let subject = observation.subject.clone();
             let payload = super::to_json(&Observation::Item(observation));
             let key = Some(subject.as_str().as_bytes());
@@ -481,6 +525,7 @@ impl PublishStage {
         if truncated {
             metrics.items_truncated.inc();
         }
+        self.parts.texts.turn_outward(&mut item);
         let scored = Scored {
             schema: SCHEMA_VERSION,
             id: item.id,
@@ -500,6 +545,7 @@ impl PublishStage {
             truncated,
             masked,
             model: self.identity.clone(),
+            config_version: self.config_version.clone(),
             raw: place,
             scored_at,
         };

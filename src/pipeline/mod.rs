@@ -2,6 +2,7 @@
 //! computes, [`offline`] runs the same without Kafka. The only files that know the order of stages.
 
 pub mod classifier;
+mod explainer;
 pub mod monitor;
 pub mod offline;
 pub mod partition;
@@ -15,8 +16,9 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use self::explainer::{Explainer, Model};
 use crate::classify::Classify;
-use crate::config::{Config, TopicNames};
+use crate::config::{Config, TextMode, TopicNames};
 use crate::decode::Rejection;
 use crate::enrich::Watchlist;
 use crate::http::board::Board;
@@ -25,6 +27,7 @@ use crate::kafka::consumer::{Offsets, Record};
 use crate::kafka::delivery::Delivery;
 use crate::kafka::producer::Outgoing;
 use crate::metrics::Metrics;
+use crate::privacy::texts::Texts;
 
 /// Between two generations of a role; doubled each time, up to the longest.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
@@ -47,6 +50,8 @@ pub enum Error {
          window.pane = \"{found}\" again, or judge everything anew (docs/operations.md, \"Read news again\")"
     )]
     PaneLength { topic: String, found: crate::config::Span, configured: crate::config::Span },
+    #[error(transparent)]
+    Texts(#[from] crate::privacy::texts::Error),
     #[error("the {0} ended unexpectedly")]
     Panicked(&'static str),
     #[error("draining took longer than shutdown.deadline = \"{0}\"; what was not committed will be read again")]
@@ -108,6 +113,8 @@ pub fn start(
     stop: CancellationToken,
 ) -> Result<Running, Error> {
     let parts = classifier::Parts {
+        explainer: roles.monitors().then(|| explainer(&config, &metrics, classify.as_ref())).flatten().map(Arc::new),
+        texts: Arc::new(Texts::open(&config.privacy)?),
         partitions: kafka::topics::check(&config.kafka)?,
         config: config.clone(),
         watchlist,
@@ -138,6 +145,12 @@ pub fn start(
         spawn(monitor::ROLE, Box::new(move || generations(monitor::ROLE, parts, &stop, monitor::run)))?;
     }
     Ok(Running { results, open, stop, deadline: config.shutdown.deadline })
+}
+
+/// Only of texts that this process can read.
+fn explainer(config: &Config, metrics: &Arc<Metrics>, classify: Option<&Arc<dyn Classify>>) -> Option<Explainer> {
+    let readable = matches!(config.privacy.text, TextMode::Masked | TextMode::Full);
+    readable.then(|| Explainer::start(config.explain, Model::of(config, classify), metrics.clone())).flatten()
 }
 
 /// Runs a role in generations: a failure that may pass ends one, with all its state, and the next joins the group anew

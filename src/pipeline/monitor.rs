@@ -13,6 +13,7 @@ use super::restore::{Replay, Restored, read_back};
 use super::{Error, Pace};
 use crate::config::Start;
 use crate::decode::{Reason, Rejection};
+use crate::detect::life::Transition;
 use crate::kafka::consumer::{Offsets, Record, Source, SourceEvent};
 use crate::kafka::delivery::Delivery;
 use crate::kafka::producer::Outgoing;
@@ -179,7 +180,10 @@ impl Monitor {
                         metrics.negative_observations.with_label_values(&["copy"]).inc_by(pane.negative - pane.novel_negative);
                     }
                 }
-                Output::Alert(alert) => {
+                Output::Alert(mut alert) => {
+                    if let Some(explainer) = self.parts.explainer.as_ref().filter(|_| alert.transition != Transition::Resolved) {
+                        explainer.explain(&mut alert.evidence);
+                    }
                     let payload = super::to_json(&alert);
                     self.delivery.send(Outgoing {
                         topic: &topics.alerts,

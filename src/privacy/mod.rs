@@ -1,9 +1,10 @@
 //! Masking: personal data becomes a typed token before a text leaves the classifier.
 //!
 //! A number is masked where its check digits say what it is, or a word before it does. Amounts, dates, tickers and names of
-//! companies stay. What is found, and how often it is right, by kind: `docs/masking.md`.
+//! companies stay. What is found, and how often it is right, by kind: `docs/privacy.md`.
 
 mod national;
+pub mod texts;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::sources::{SourceCounts, SourceNames};
 use super::{SubjectMap, WindowCounts};
 use crate::news::{EventTime, ItemObservation, SCHEMA_VERSION, Score, Sentiment, Subject};
-use crate::novelty::{Hashed, NegativeItem, Novel, Novelty, Sketch, StoryRecord};
+use crate::novelty::{Hashed, NegativeItem, Novel, Novelty, StoryRecord};
 
 /// One closed pane of one subject: a record of `sentiment.windows`. Half-open: `[pane_start, pane_end)`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -160,7 +160,7 @@ impl OpenPanes {
                 pane.negatives.push(NegativeItem {
                     at: EventTime(item.event_time_ms),
                     id,
-                    sketch: item.title.as_deref().and_then(Sketch::of),
+                    sketch: item.sketch(),
                     source,
                     subjects: item.subjects.clone(),
                 });
@@ -242,6 +242,8 @@ pub(crate) mod tests {
             source: Some("wire.example".into()),
             title: Some(format!("Headline {id}")),
             url: None,
+            sketch: None,
+            model: None,
             subjects: Vec::new(),
         }
     }

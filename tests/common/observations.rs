@@ -19,6 +19,8 @@ pub const ITEMS: i64 = 20_000;
 pub const START_MS: i64 = 1_678_320_000_000;
 
 pub const RULES: &str = "
+[explain]
+headlines = 0
 [window]
 pane = '10s'
 size = '10m'
@@ -132,6 +134,8 @@ pub fn log(items: i64) -> Log {
                 source: Some(format!("source-{}.example", number % 4)),
                 title: Some(format!("Item {story} of the synthetic log")),
                 url: None,
+                sketch: None,
+                model: None,
                 subjects: if subject == "market" { vec![Subject::topic(topic)] } else { Vec::new() },
             };
             let record = (partition_of(&subject), Observation::Item(item));

@@ -102,6 +102,8 @@ fn item(number: usize, subject_number: usize, at: EventTime) -> Observation {
         source: Some(format!("source-{}.example", number % 4)),
         title: Some(format!("Item {number} of the day, with a headline of an ordinary length")),
         url: Some(format!("https://source-{}.example/item-{number}", number % 4)),
+        sketch: None,
+        model: None,
         subjects: Vec::new(),
     })
 }

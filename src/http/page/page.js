@@ -324,14 +324,35 @@ function evidenceItem(item) {
     link.href = url;
     link.target = '_blank';
     link.rel = 'noopener noreferrer';
-    link.textContent = title;
+    link.append(...headline(title, item.explanation));
     slots.title.replaceWith(link);
   } else {
-    setText(slots.title, title);
+    slots.title.replaceChildren(...headline(title, item.explanation));
   }
   const spread = item.copies > 0 ? `, told ${whole(item.copies + 1)} times by ${plural(item.sources, 'source')} since ${minute(item.first_seen)}` : '';
   setText(slots.origin, `${item.source ?? 'unknown source'}, ${minute(item.published_at)}${spread}`);
   return root;
+}
+
+// The headline, with the words that speak most for its sentiment marked, in three strengths.
+function headline(title, explanation) {
+  if (!explanation) return [title];
+  const most = Math.max(...explanation.words.map(word => word.sentiment), 0.1);
+  const parts = [];
+  let from = 0;
+  for (const { word, sentiment } of explanation.words) {
+    const at = title.indexOf(word, from);
+    const strength = [0.15, 0.4, 0.7].filter(least => sentiment / most >= least).length;
+    if (at < 0 || strength === 0) continue;
+    const mark = document.createElement('mark');
+    mark.textContent = word;
+    mark.dataset.strength = strength;
+    mark.dataset.sentiment = explanation.sentiment;
+    mark.title = `${signed(sentiment)} to the log-odds of ${explanation.sentiment}`;
+    parts.push(title.slice(from, at), mark);
+    from = at + word.length;
+  }
+  return [...parts, title.slice(from)];
 }
 
 let recentPainted = null;

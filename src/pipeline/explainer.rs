@@ -1,0 +1,191 @@
+//! Words for the headlines of an alert, found beside the stream: an alert waits for them so long and no longer, and all of them
+//! together take the model no more than a tenth of the time.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lru::LruCache;
+
+use crate::classify::explain::{Explanation, Words};
+use crate::classify::{Classify, OnnxClassifier};
+use crate::config::{Config, ExplainConfig, ModelConfig};
+use crate::detect::evidence::EvidenceItem;
+use crate::metrics::Metrics;
+
+/// Alerts of one shock share their headlines.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(256).expect("above 0");
+
+/// Asks a thread of its own.
+pub struct Explainer {
+    config: ExplainConfig,
+    metrics: Arc<Metrics>,
+    requests: SyncSender<Request>,
+}
+
+struct Request {
+    titles: Vec<String>,
+    answers: SyncSender<(usize, Arc<Explanation>)>,
+}
+
+/// Where the model comes from.
+pub enum Model {
+    /// The one that classifies the stream.
+    Shared(Arc<dyn Classify>),
+    /// Of a process that classifies nothing: one session on the CPU, opened at the first alert.
+    Own(Box<ModelConfig>),
+}
+
+impl Model {
+    pub fn of(config: &Config, classify: Option<&Arc<dyn Classify>>) -> Self {
+        let own = || ModelConfig { device: crate::config::Device::Cpu, sessions: 1, cache_texts: 0, ..config.model.clone() };
+        classify.map_or_else(|| Self::Own(Box::new(own())), |classify| Self::Shared(classify.clone()))
+    }
+
+    fn open(self) -> Result<Arc<dyn Classify>, crate::classify::Error> {
+        match self {
+            Self::Shared(classify) => Ok(classify),
+            // What it does is not of the stream, and must not be counted with it.
+            Self::Own(config) => Ok(Arc::new(OnnxClassifier::start(&config, Arc::new(Metrics::new()))?)),
+        }
+    }
+}
+
+impl Explainer {
+    /// `None` where nothing is to be explained, or a thread cannot be had.
+    pub fn start(config: ExplainConfig, model: Model, metrics: Arc<Metrics>) -> Option<Self> {
+        if config.headlines == 0 {
+            return None;
+        }
+        // One alert is explained, and no other waits.
+        let (requests, queue) = sync_channel(1);
+        let started = thread::Builder::new().name("explainer".into()).spawn(move || work(model, &queue));
+        if let Err(error) = started {
+            tracing::warn!(%error, "no thread for explanations: alerts go without words");
+            return None;
+        }
+        Some(Self { config, metrics, requests })
+    }
+
+    /// Gives the first headlines their words, as far as that goes within `explain.within`.
+    pub fn explain(&self, evidence: &mut [EvidenceItem]) {
+        let titles: Vec<(usize, String)> = evidence
+            .iter()
+            .enumerate()
+            .filter_map(|(place, item)| Some((place, item.title.clone()?)))
+            .take(self.config.headlines)
+            .collect();
+        if titles.is_empty() {
+            return;
+        }
+        let deadline = Instant::now() + self.config.within.duration();
+        let (answers, told) = sync_channel(titles.len());
+        let request = Request { titles: titles.iter().map(|(_, title)| title.clone()).collect(), answers };
+        let mut explained = 0;
+        match self.requests.try_send(request) {
+            Ok(()) => {
+                while let Ok((index, explanation)) = told.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                    evidence[titles[index].0].explanation = Some(explanation);
+                    explained += 1;
+                }
+            }
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+        }
+        let count = |outcome, number: usize| self.metrics.explanations.with_label_values(&[outcome]).inc_by(number as u64);
+        count("told", explained);
+        count("left_out", titles.len() - explained);
+    }
+}
+
+/// Answers requests until nobody can ask any more.
+fn work(model: Model, queue: &Receiver<Request>) {
+    let mut known: LruCache<String, Arc<Explanation>> = LruCache::new(REMEMBERED);
+    let mut opened: Option<Arc<dyn Classify>> = None;
+    let mut model = Some(model);
+    let mut credit = Credit::new(Instant::now());
+    for Request { titles, answers } in queue {
+        if let Some(model) = model.take() {
+            match model.open() {
+                Ok(classify) => opened = Some(classify),
+                Err(error) => tracing::error!(
+                    %error,
+                    "alerts go without words: give this process the model, or set explain.headlines = 0"
+                ),
+            }
+        }
+        let Some(classify) = &opened else { continue };
+        let mut fresh: HashMap<usize, String> = HashMap::new();
+        for (index, title) in titles.into_iter().enumerate() {
+            match known.get(&title) {
+                Some(explanation) => drop(answers.send((index, explanation.clone()))),
+                None => drop(fresh.insert(index, title)),
+            }
+        }
+        let mut fresh: Vec<(usize, String)> = fresh.into_iter().collect();
+        fresh.sort_unstable();
+        for (index, title) in fresh {
+            let words = Words::of(&title);
+            let began = Instant::now();
+            if words.is_empty() || !credit.is_there(began) {
+                continue;
+            }
+            let Ok(results) = classify.submit(words.questions()).wait() else { return };
+            credit.spend(began.elapsed());
+            let explanation = Arc::new(words.explained(&results));
+            known.put(title, explanation.clone());
+            // Too late for this alert, it is there for the next.
+            let _ = answers.send((index, explanation));
+        }
+    }
+}
+
+/// Time that may be spent: a tenth of what passes, and so much at once.
+struct Credit {
+    /// Below 0 while the last explanation is paid for.
+    seconds: f64,
+    at: Instant,
+}
+
+impl Credit {
+    const MOST_SECONDS: f64 = 5.0;
+    const SHARE: f64 = 0.1;
+
+    fn new(now: Instant) -> Self {
+        Self { seconds: Self::MOST_SECONDS, at: now }
+    }
+
+    fn is_there(&mut self, now: Instant) -> bool {
+        self.seconds += now.saturating_duration_since(self.at).as_secs_f64() * Self::SHARE;
+        self.seconds = self.seconds.min(Self::MOST_SECONDS);
+        self.at = now;
+        self.seconds > 0.0
+    }
+
+    fn spend(&mut self, time: Duration) {
+        self.seconds -= time.as_secs_f64();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn explanations_take_a_tenth_of_the_time_at_most() {
+        let mut now = Instant::now();
+        let mut credit = Credit::new(now);
+        let mut spent = Duration::ZERO;
+        for _ in 0..36_000 {
+            if credit.is_there(now) {
+                let took = Duration::from_millis(70);
+                credit.spend(took);
+                spent += took;
+            }
+            now += Duration::from_millis(100);
+        }
+        assert!((360.0..=365.1).contains(&spent.as_secs_f64()), "{spent:?} of an hour");
+    }
+}
