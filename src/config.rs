@@ -91,6 +91,7 @@ pub struct Config {
     pub health: HealthConfig,
     pub shutdown: ShutdownConfig,
     pub log: LogConfig,
+    pub audit: AuditConfig,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -485,6 +486,14 @@ pub struct ShutdownConfig {
 pub struct LogConfig {
     pub level: String,
     pub format: LogFormat,
+}
+
+/// Where it is told what was done to the process, and by whom: [`crate::audit`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditConfig {
+    /// Empty: nowhere.
+    pub file: PathBuf,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,11 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use serde::Deserialize;
 
-use crate::news::{NewsItem, Subject};
+use crate::config::{Config, Problems};
+use crate::news::{NewsItem, Subject, SubjectKind};
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,7 +29,7 @@ pub enum EntityKind {
     Theme,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entity {
     pub id: String,
@@ -41,7 +43,7 @@ pub struct Entity {
     pub tickers: Vec<String>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
     pub id: String,
@@ -195,6 +197,43 @@ impl Watchlist {
     }
 
     /// How a person calls the subject.
+    /// The watchlist that the configuration names, or an empty one; and whether its rules name nobody else.
+    ///
+    /// # Errors
+    /// All problems of the file, or all subjects that rules name and nobody can be.
+    pub fn of(config: &Config) -> Result<Arc<Self>, Problems> {
+        let file = &config.watchlist.file;
+        let watchlist = match file.as_os_str().is_empty() {
+            true => Self::empty(),
+            false => Self::load(file).map_err(Problems)?,
+        };
+        watchlist.check_subjects(config)?;
+        Ok(Arc::new(watchlist))
+    }
+
+    /// Problems that show only when configuration and watchlist are seen together: a rule on a subject nobody can be.
+    pub fn check_subjects(&self, config: &Config) -> Result<(), Problems> {
+        let mut problems = Vec::new();
+        for (name, rule) in &config.rules {
+            let known: Vec<&str> = match rule.group_by {
+                SubjectKind::Entity => self.entities.iter().map(|entity| entity.id.as_str()).collect(),
+                SubjectKind::Group => self.groups.iter().map(|group| group.id.as_str()).collect(),
+                // Which topics there are only the model knows.
+                SubjectKind::Market | SubjectKind::Topic => continue,
+            };
+            for subject in rule.subjects.iter().filter(|subject| !known.contains(&subject.as_str())) {
+                problems
+                    .push(format!("rules.{name}.subjects names {subject:?}, which is not in the watchlist {:?}", config.watchlist.file));
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
+    }
+
+    /// Whether two name the same.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.entities == other.entities && self.groups == other.groups
+    }
+
     pub fn name_of(&self, subject: &Subject) -> String {
         let local = subject.local();
         let name = match subject.kind() {

@@ -20,12 +20,14 @@
 //! - [`window`]: event time, watermarks, panes, rolling windows; the only door to polars
 //! - [`detect`]: baseline, surges, rules, the life of an alert, its evidence; series of one's own
 //! - [`pipeline`]: the roles, and the only files that know the order of stages
-//! - [`http`]: page, API, health; [`metrics`]: every metric once
+//! - [`http`]: page, API, health; [`metrics`]: every metric once; [`reload`]: another configuration or model for a process that runs;
+//!   [`audit`]: what was done to it, and by whom
 //! - [`evaluate`]: how good the model is on labelled news; [`replay`]: news files as a source; [`backtest`]: news files through the
 //!   live code at full speed; [`cli`]: one file per subcommand
 //!
 //! Decode, mask, batch, novelty, window and detect are synchronous, take time as an argument and know neither tokio nor Kafka.
 
+pub mod audit;
 pub mod backtest;
 pub mod classify;
 pub mod cli;
@@ -41,6 +43,7 @@ pub mod news;
 pub mod novelty;
 pub mod pipeline;
 pub mod privacy;
+pub mod reload;
 pub mod replay;
 pub mod window;
 

@@ -18,6 +18,7 @@ pub struct Metrics {
     pub items_truncated: IntCounter,
     pub masked: IntCounterVec,
     pub explanations: IntCounterVec,
+    pub reloads: IntCounterVec,
     pub sentiment_items: IntCounterVec,
     pub topic_items: IntCounterVec,
     pub tokens: IntCounterVec,
@@ -121,6 +122,7 @@ impl Metrics {
             dead_letters: make.counters("dead_letters_total", "Records sent to the dead letter topic, by reason", &["reason"]),
             items_truncated: make.counter("items_truncated_total", "Items longer than the model reads"),
             masked: make.counters("masked_total", "Pieces of personal data masked, by kind", &["kind"]),
+            reloads: make.counters("reloads_total", "Reloads that were asked for, by outcome", &["outcome"]),
             explanations: make.counters("explanations_total", "Headlines of alerts, by whether their words were found in time", &["outcome"]),
             sentiment_items: make.counters("sentiment_items_total", "Items by predicted sentiment", &["sentiment"]),
             topic_items: make.counters("topic_items_total", "Items by predicted topic", &["topic"]),
@@ -214,6 +216,7 @@ impl Metrics {
         all(&self.items, &["scored", "dead"]);
         all(&self.dead_letters, &crate::decode::Reason::ALL.map(crate::decode::Reason::as_str));
         all(&self.masked, &crate::privacy::KINDS);
+        all(&self.reloads, &["ok", "refused"]);
         all(&self.explanations, &["told", "left_out"]);
         all(&self.sentiment_items, &crate::news::Sentiment::ALL.map(crate::news::Sentiment::as_str));
         all(&self.tokens, &["real", "padding"]);

@@ -18,6 +18,7 @@ use crate::backtest::{Feed, Outcome, Setup, run as run_core, survey};
 use crate::classify::{Classify, OnnxClassifier};
 use crate::config::Config;
 use crate::detect::AlertRecord;
+use crate::enrich::Watchlist;
 use crate::metrics::Metrics;
 use crate::news::{EventTime, ModelIdentity, SCHEMA_VERSION};
 
@@ -95,8 +96,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 
 fn setup(file: Option<&Path>) -> Result<Setup, Failure> {
     let config = Arc::new(Config::load(file)?);
-    let watchlist = super::load_watchlist(&config.watchlist.file)?;
-    super::check_subjects(&config, &watchlist)?;
+    let watchlist = Watchlist::of(&config)?;
     Ok(Setup { name: file.map_or_else(|| "defaults".to_owned(), name_of), config, watchlist })
 }
 

@@ -2,6 +2,8 @@
 
 use super::{ConfigArgument, Failure};
 use crate::config::Config;
+use crate::enrich::Watchlist;
+use crate::privacy::texts::Texts;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -11,8 +13,8 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = Config::load(arguments.config.config.as_deref())?;
-    let watchlist = super::load_watchlist(&config.watchlist.file)?;
-    super::check_subjects(&config, &watchlist)?;
+    Watchlist::of(&config)?;
+    Texts::open(&config.privacy)?;
     println!("# The configuration is valid. In force (version {}):\n", config.version());
     print!("{}", config.display());
     Ok(())

@@ -70,7 +70,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     config.http.listen = arguments.listen.to_string();
     super::start_logging(&config.log);
     let watchlist = Arc::new(Watchlist::parse(WATCHLIST).map_err(crate::config::Problems)?);
-    super::check_subjects(&config, &watchlist)?;
+    watchlist.check_subjects(&config)?;
 
     let partitions = config.kafka.create.partitions;
     let topics: Vec<(String, i32)> = config.kafka.topics.all().iter().map(|(_, name)| ((*name).to_owned(), partitions)).collect();

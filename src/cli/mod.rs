@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand. Errors are printed here, whole chain, and become exit codes.
 
+mod audit;
 mod backtest;
 mod bench_device;
 mod check_config;
@@ -16,15 +17,13 @@ mod topics;
 mod trace;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Device, LogConfig, LogFormat};
-use crate::enrich::Watchlist;
 
 /// Watches a stream of financial news and raises an alert when the mood around a topic, a company or the market turns
 /// sharply negative, and says why.
@@ -70,6 +69,9 @@ enum Command {
     Decrypt(decrypt::Arguments),
     /// Make a key for encrypted texts, as a line of the key file
     Key(decrypt::KeyArguments),
+    /// Check an audit log
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Make the Kafka topics
     #[command(subcommand)]
     Topics(topics::Command),
@@ -173,6 +175,7 @@ pub fn main() -> ExitCode {
         Command::Trace(arguments) => trace::run(&arguments),
         Command::Decrypt(arguments) => decrypt::run(&arguments),
         Command::Key(arguments) => decrypt::make_key(&arguments),
+        Command::Audit(command) => audit::run(&command),
         Command::Topics(command) => topics::run(&command),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::Completions { shell } => {
@@ -223,32 +226,6 @@ fn start_logging(config: &LogConfig) {
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
     };
     let _ = tracing_subscriber::registry().with(layer.with_filter(targets)).try_init();
-}
-
-/// The watchlist that the configuration names, or an empty one.
-fn load_watchlist(file: &Path) -> Result<Arc<Watchlist>, crate::config::Problems> {
-    match file.as_os_str().is_empty() {
-        true => Ok(Arc::new(Watchlist::empty())),
-        false => Watchlist::load(file).map(Arc::new).map_err(crate::config::Problems),
-    }
-}
-
-/// Problems that show only when configuration and watchlist are seen together: a rule on a subject nobody can be.
-fn check_subjects(config: &Config, watchlist: &Watchlist) -> Result<(), crate::config::Problems> {
-    use crate::news::SubjectKind;
-    let mut problems = Vec::new();
-    for (name, rule) in &config.rules {
-        let known: Vec<&str> = match rule.group_by {
-            SubjectKind::Entity => watchlist.entities().iter().map(|entity| entity.id.as_str()).collect(),
-            SubjectKind::Group => watchlist.groups().iter().map(|group| group.id.as_str()).collect(),
-            // Which topics there are only the model knows.
-            SubjectKind::Market | SubjectKind::Topic => continue,
-        };
-        for subject in rule.subjects.iter().filter(|subject| !known.contains(&subject.as_str())) {
-            problems.push(format!("rules.{name}.subjects names {subject:?}, which is not in the watchlist {:?}", config.watchlist.file));
-        }
-    }
-    if problems.is_empty() { Ok(()) } else { Err(crate::config::Problems(problems)) }
 }
 
 /// Cancels on SIGTERM or Ctrl-C; a second signal ends the process at once.

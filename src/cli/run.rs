@@ -1,17 +1,22 @@
 //! `bellwether run`: the stream processor.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use clap::ValueEnum;
+use serde_json::json;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{ConfigArgument, Failure};
+use crate::audit::{Audit, Event};
 use crate::classify::{Classify, OnnxClassifier};
 use crate::config::Config;
 use crate::enrich::Watchlist;
 use crate::http::{self, board::Board};
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Roles};
+use crate::reload::Reload;
 
 #[derive(clap::Args)]
 #[command(after_help = "Scale out by starting more of them: partitions are shared out by Kafka's consumer groups. Classifiers need the\n\
@@ -36,8 +41,8 @@ enum RoleArgument {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = Arc::new(Config::load(arguments.config.config.as_deref())?);
     super::start_logging(&config.log);
-    let watchlist = super::load_watchlist(&config.watchlist.file)?;
-    super::check_subjects(&config, &watchlist)?;
+    let watchlist = Watchlist::of(&config)?;
+    let audit = Arc::new(Audit::open(&config.audit.file).map_err(|error| Failure::usage(error.into()))?);
     let roles = match arguments.role {
         RoleArgument::Classifier => Roles::Classifier,
         RoleArgument::Monitor => Roles::Monitor,
@@ -45,14 +50,44 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let stop = CancellationToken::new();
     super::stop_on_signals(&stop)?;
-    let service = Service::start(config, watchlist, roles, stop)?;
-    service.running.wait()?;
-    Ok(())
+    // From now on: by default the signal would end the process.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let hangups = runtime.block_on(async { signal(SignalKind::hangup()) })?;
+    let service = Service::start(config.clone(), watchlist, roles, stop)?;
+    let model = service.running.swap().inputs().classify.map(|classify| json!(classify.identity()));
+    let detail = json!({"version": env!("CARGO_PKG_VERSION"), "role": roles.as_str(), "config_version": config.version(), "model": model});
+    audit.record(Event::Start, "process", detail)?;
+    let reload = Reload {
+        file: arguments.config.config.clone(),
+        roles,
+        metrics: service.metrics.clone(),
+        board: service.board.clone(),
+        audit: audit.clone(),
+        swap: service.running.swap(),
+        turn: Mutex::default(),
+    };
+    reload_on_hangups(runtime, hangups, Arc::new(reload))?;
+    let ended = service.running.wait();
+    let outcome = ended.as_ref().map_or_else(ToString::to_string, |()| "drained and committed".to_owned());
+    audit.tell(Event::Stop, "process", json!({"outcome": outcome}));
+    Ok(ended?)
+}
+
+/// Reads configuration, watchlist and model anew at each SIGHUP.
+fn reload_on_hangups(runtime: Runtime, mut hangups: Signal, reload: Arc<Reload>) -> std::io::Result<()> {
+    let body = move || {
+        while runtime.block_on(hangups.recv()).is_some() {
+            // What came of it is in the log.
+            let _ = reload.run("SIGHUP");
+        }
+    };
+    std::thread::Builder::new().name("reload".into()).spawn(body).map(drop)
 }
 
 /// A started process: its parts, for `run` and `demo` alike.
 pub struct Service {
     pub board: Arc<Board>,
+    pub metrics: Arc<Metrics>,
     pub running: pipeline::Running,
     /// Where the page is, if anywhere.
     pub page: Option<std::net::SocketAddr>,
@@ -80,7 +115,7 @@ impl Service {
             }
             false => None,
         };
-        let running = pipeline::start(config, watchlist, metrics, board.clone(), classify, roles, stop)?;
-        Ok(Self { board, running, page })
+        let running = pipeline::start(config, watchlist, metrics.clone(), board.clone(), classify, roles, stop)?;
+        Ok(Self { board, metrics, running, page })
     }
 }

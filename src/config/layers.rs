@@ -130,7 +130,7 @@ pub fn read_sections(mut merged: Table, problems: &mut Vec<String>) -> Option<Co
     let (novelty, explain) = (read(take("novelty"), "novelty", problems), read(take("explain"), "explain", problems));
     let (http, shutdown) = (read(take("http"), "http", problems), read(take("shutdown"), "shutdown", problems));
     let (drift, log) = (read(take("drift"), "drift", problems), read(take("log"), "log", problems));
-    let health = read(take("health"), "health", problems);
+    let (health, audit) = (read(take("health"), "health", problems), read(take("audit"), "audit", problems));
     Some(Config {
         kafka: kafka?,
         decode: decode?,
@@ -148,6 +148,7 @@ pub fn read_sections(mut merged: Table, problems: &mut Vec<String>) -> Option<Co
         health: health?,
         shutdown: shutdown?,
         log: log?,
+        audit: audit?,
     })
 }
 

@@ -3,7 +3,7 @@
 //! A copy for people to look at; nothing in the pipeline reads it back. Memory is bounded by subjects × points.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -77,8 +77,8 @@ struct State {
 }
 
 pub struct Board {
-    config: Arc<Config>,
-    watchlist: Arc<Watchlist>,
+    config: RwLock<Arc<Config>>,
+    watchlist: RwLock<Arc<Watchlist>>,
     metrics: Arc<Metrics>,
     roles: Roles,
     state: Mutex<State>,
@@ -90,7 +90,22 @@ fn rounded(value: f64) -> f64 {
 
 impl Board {
     pub fn new(config: Arc<Config>, watchlist: Arc<Watchlist>, metrics: Arc<Metrics>, roles: Roles) -> Self {
+        let (config, watchlist) = (RwLock::new(config), RwLock::new(watchlist));
         Self { config, watchlist, metrics, roles, state: Mutex::default() }
+    }
+
+    /// Others are in force now.
+    pub fn reconfigured(&self, config: Arc<Config>, watchlist: Arc<Watchlist>) {
+        *self.config.write().expect("no holder of this lock panics") = config;
+        *self.watchlist.write().expect("no holder of this lock panics") = watchlist;
+    }
+
+    fn config(&self) -> Arc<Config> {
+        self.config.read().expect("no holder of this lock panics").clone()
+    }
+
+    fn watchlist(&self) -> Arc<Watchlist> {
+        self.watchlist.read().expect("no holder of this lock panics").clone()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -115,6 +130,11 @@ impl Board {
     /// A role has lost what it had and begins anew.
     pub fn generation_ended(&self, role: &'static str, cause: String) {
         self.trouble(role, Some(cause));
+        self.begins_anew(role);
+    }
+
+    /// A role joins its group again, and reads back what it needs.
+    pub fn begins_anew(&self, role: &'static str) {
         if role == crate::pipeline::monitor::ROLE {
             let partitions: Vec<i32> = {
                 let mut state = self.state();
@@ -247,7 +267,7 @@ impl Board {
 
     /// As many subjects without a window as may be shown keep their course; those that have been silent for longest do not.
     fn forget_silent(&self, state: &mut State, partition: i32) {
-        let most = self.config.http.subjects;
+        let most = self.config().http.subjects;
         let of_partition = state.subjects.iter().filter(|(_, subject)| subject.partition == partition && subject.window.is_none());
         let mut silent: Vec<(u64, Subject)> = of_partition.map(|(name, subject)| (subject.moved, name.clone())).collect();
         if silent.len() > most {
@@ -312,7 +332,7 @@ impl Board {
 
     /// The roles that have not got on for `health.stall_after` although records wait for them; empty while all is well.
     pub fn stalled(&self) -> Vec<String> {
-        let limit = self.config.health.stall_after;
+        let limit = self.config().health.stall_after;
         let state = self.state();
         let stalled = state.stalls.iter().filter_map(|(role, (_, since))| since.map(|since| (role, since.elapsed())));
         stalled
@@ -389,7 +409,7 @@ impl Board {
         });
         let index = subject.mood.map(|mood| rounded(mood.index));
         let buzz = subject.mood.and_then(|mood| mood.buzz).map(rounded);
-        let Value::Object(map) = json!({ "subject": name, "name": self.watchlist.name_of(name), "kind": name.kind(), "window": window, "index": index, "buzz": buzz })
+        let Value::Object(map) = json!({ "subject": name, "name": self.watchlist().name_of(name), "kind": name.kind(), "window": window, "index": index, "buzz": buzz })
         else {
             unreachable!("json! of braces is an object")
         };
@@ -417,7 +437,7 @@ impl Board {
             "event_time": event_time(&state),
             "health": self.health(&state),
             "rate": rate,
-            "window_seconds": self.config.window.size.ms() / 1000,
+            "window_seconds": self.config().window.size.ms() / 1000,
             "subjects": subjects,
             "alerts": {
                 "open": state.open.values().collect::<Vec<_>>(),
@@ -474,7 +494,7 @@ impl Board {
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "role": self.roles.as_str(),
-            "config_version": self.config.version(),
+            "config_version": self.config().version(),
             "ready": self.unready(&state).is_empty(),
             "model": model,
             "event_time": event_time(&state),

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::explainer::Explainer;
+use super::inputs::Inputs;
 use super::unpublishable::Unpublishable;
 use super::{Error, Pace};
 use crate::classify::drift::{DriftMonitor, Reference};
@@ -56,6 +57,12 @@ pub struct Parts {
 }
 
 impl Parts {
+    /// What is in force for the next generation.
+    pub(super) fn take(&mut self, inputs: &Inputs) {
+        let Inputs { config, watchlist, texts, explainer, .. } = inputs.clone();
+        (self.config, self.watchlist, self.texts, self.explainer) = (config, watchlist, texts, explainer);
+    }
+
     /// Shows what waits for the brokers as a trouble of the role, until its next commit.
     pub(super) fn waiting(&self, role: &'static str) -> impl Fn(&str) + Send + 'static {
         let board = self.board.clone();

@@ -3,6 +3,7 @@
 
 pub mod classifier;
 mod explainer;
+mod inputs;
 pub mod monitor;
 pub mod offline;
 pub mod partition;
@@ -16,9 +17,9 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use self::explainer::{Explainer, Model};
+pub use self::inputs::{Inputs, Swap};
 use crate::classify::Classify;
-use crate::config::{Config, TextMode, TopicNames};
+use crate::config::{Config, TopicNames};
 use crate::decode::Rejection;
 use crate::enrich::Watchlist;
 use crate::http::board::Board;
@@ -27,7 +28,6 @@ use crate::kafka::consumer::{Offsets, Record};
 use crate::kafka::delivery::Delivery;
 use crate::kafka::producer::Outgoing;
 use crate::metrics::Metrics;
-use crate::privacy::texts::Texts;
 
 /// Between two generations of a role; doubled each time, up to the longest.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
@@ -97,6 +97,7 @@ pub struct Running {
     open: usize,
     stop: CancellationToken,
     deadline: crate::config::Span,
+    swap: Arc<Swap>,
 }
 
 /// Checks the topics and starts the roles.
@@ -112,12 +113,15 @@ pub fn start(
     roles: Roles,
     stop: CancellationToken,
 ) -> Result<Running, Error> {
+    let inputs = Inputs::new(config.clone(), watchlist, classify, roles, &metrics)?;
+    let classifies = inputs.classify.is_some();
+    let swap = Arc::new(Swap::new(inputs.clone(), &stop));
     let parts = classifier::Parts {
-        explainer: roles.monitors().then(|| explainer(&config, &metrics, classify.as_ref())).flatten().map(Arc::new),
-        texts: Arc::new(Texts::open(&config.privacy)?),
         partitions: kafka::topics::check(&config.kafka)?,
         config: config.clone(),
-        watchlist,
+        watchlist: inputs.watchlist.clone(),
+        texts: inputs.texts.clone(),
+        explainer: inputs.explainer.clone(),
         metrics,
         board,
         unpublishable: Arc::default(),
@@ -135,22 +139,19 @@ pub fn start(
         open += 1;
         thread.map(drop).map_err(|error| Error::Kafka(kafka::Error::Client(format!("a thread cannot be started: {error}"))))
     };
-    if let Some(classify) = classify.filter(|_| roles.classifies()) {
-        let (parts, stop) = (parts.clone(), stop.clone());
-        let generation = move |parts, stop| classifier::run(parts, classify.clone(), stop);
-        spawn(classifier::ROLE, Box::new(move || generations(classifier::ROLE, parts, &stop, generation)))?;
+    if classifies {
+        let (parts, stop, swap) = (parts.clone(), stop.clone(), swap.clone());
+        let generation = |parts, classify: Option<_>, stop| classify.map_or(Ok(()), |classify| classifier::run(parts, classify, stop));
+        spawn(classifier::ROLE, Box::new(move || generations(classifier::ROLE, parts, &swap, &stop, generation)))?;
     }
     if roles.monitors() {
-        let stop = stop.clone();
-        spawn(monitor::ROLE, Box::new(move || generations(monitor::ROLE, parts, &stop, monitor::run)))?;
+        let (stop, swap) = (stop.clone(), swap.clone());
+        spawn(
+            monitor::ROLE,
+            Box::new(move || generations(monitor::ROLE, parts, &swap, &stop, |parts, _, stop| monitor::run(parts, stop))),
+        )?;
     }
-    Ok(Running { results, open, stop, deadline: config.shutdown.deadline })
-}
-
-/// Only of texts that this process can read.
-fn explainer(config: &Config, metrics: &Arc<Metrics>, classify: Option<&Arc<dyn Classify>>) -> Option<Explainer> {
-    let readable = matches!(config.privacy.text, TextMode::Masked | TextMode::Full);
-    readable.then(|| Explainer::start(config.explain, Model::of(config, classify), metrics.clone())).flatten()
+    Ok(Running { results, open, stop, deadline: config.shutdown.deadline, swap })
 }
 
 /// Runs a role in generations: a failure that may pass ends one, with all its state, and the next joins the group anew
@@ -158,13 +159,21 @@ fn explainer(config: &Config, metrics: &Arc<Metrics>, classify: Option<&Arc<dyn 
 fn generations(
     role: &'static str,
     mut parts: classifier::Parts,
+    swap: &Swap,
     stop: &CancellationToken,
-    generation: impl Fn(classifier::Parts, CancellationToken) -> Result<(), Error>,
+    generation: impl Fn(classifier::Parts, Option<Arc<dyn Classify>>, CancellationToken) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let mut pause = SHORTEST_PAUSE;
     while !stop.is_cancelled() {
         let began = Instant::now();
-        let error = match generation(parts.clone(), stop.child_token()) {
+        let (inputs, turn) = swap.begin();
+        parts.take(&inputs);
+        let error = match generation(parts.clone(), inputs.classify, turn.child_token()) {
+            Ok(()) if turn.is_cancelled() && !stop.is_cancelled() => {
+                tracing::info!(role, "goes on with what was reloaded");
+                parts.board.begins_anew(role);
+                continue;
+            }
             Err(Error::Kafka(error)) if error.is_passing() && stop.is_cancelled() => {
                 tracing::warn!(role, %error, "stopped without its last commit; what was in it is read again");
                 return Ok(());
@@ -209,6 +218,11 @@ fn wait(stop: &CancellationToken, pause: Duration) {
 }
 
 impl Running {
+    /// For a reload.
+    pub fn swap(&self) -> Arc<Swap> {
+        self.swap.clone()
+    }
+
     /// Blocks until all roles have ended: by an error, or drained after `stop` within the deadline.
     pub fn wait(mut self) -> Result<(), Error> {
         let mut outcome = Ok(());

@@ -123,13 +123,17 @@ impl Newsroom {
         self.check(what);
     }
 
-    pub fn check(&self, what: &str) {
+    /// Each item once on `news.scored`.
+    pub fn check_scored(&self, what: &str) {
         self.wait_until_all_are_scored();
         let (scored, expected) = (self.scored(), &self.ids[self.scored_from..]);
         let doubled: Vec<_> = scored.iter().filter(|(_, count)| **count != 1).collect();
         assert!(doubled.is_empty(), "{what}: scored more than once: {doubled:?}");
         assert!(scored.keys().eq(expected), "{what}: {} items were scored of {}", scored.len(), expected.len());
+    }
 
+    pub fn check(&self, what: &str) {
+        self.check_scored(what);
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let (log, found) = (self.observations(), published_on(&self.brokers, "sentiment"));

@@ -1,0 +1,42 @@
+//! `bellwether audit`: the audit log.
+
+use std::path::PathBuf;
+
+use super::Failure;
+use crate::audit::{Chain, verify};
+
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// Check that no line of an audit log was changed, added or taken out
+    #[command(
+        after_help = "Exit code 0: whole, 64: broken; the first line that breaks the chain is named. Who can write the file could write all of it\n\
+                            anew: note the hash of the last line elsewhere now and then, and ask later whether it is still there with --hash."
+    )]
+    Verify {
+        /// The file that audit.file names
+        file: PathBuf,
+        /// A hash that was noted earlier: a line of the log must have it
+        #[arg(long)]
+        hash: Option<String>,
+    },
+}
+
+pub fn run(command: &Command) -> Result<(), Failure> {
+    let Command::Verify { file, hash } = command;
+    let Chain { lines, hash: last, last_at, cut_off } = verify(file).map_err(|error| Failure::usage(error.into()))?;
+    if let Some(hash) = hash {
+        let text = std::fs::read_to_string(file)?;
+        if !text.contains(&format!("\"hash\":\"{hash}\"")) {
+            let file = file.display();
+            return Err(Failure::usage(anyhow::anyhow!(
+                "{file}: no line has the hash {hash}: the log was written anew, or its end taken off"
+            )));
+        }
+    }
+    let ended = last_at.map_or_else(|| "empty".to_owned(), |at| format!("the last of {at}"));
+    println!("whole: {lines} lines, {ended}, hash {last}");
+    if cut_off > 0 {
+        println!("{cut_off} line(s) were cut off while they were written, as by a power cut");
+    }
+    Ok(())
+}
