@@ -10,6 +10,7 @@ mod evaluate;
 mod lines;
 mod replay;
 mod run;
+mod token;
 mod topics;
 
 use std::ffi::OsString;
@@ -62,6 +63,8 @@ enum Command {
     /// Make the Kafka topics
     #[command(subcommand)]
     Topics(topics::Command),
+    /// Make a token for the page and the API: the line for the file of http.tokens to standard output, the token to standard error
+    Token(token::Arguments),
     /// Print every problem of a configuration, or the effective configuration with secrets hidden
     CheckConfig(check_config::Arguments),
     /// Print a completion script for your shell
@@ -159,6 +162,7 @@ pub fn main() -> ExitCode {
         Command::BenchDevice(arguments) => bench_device::run(&arguments),
         Command::Detect(arguments) => detect::run(&arguments),
         Command::Topics(command) => topics::run(&command),
+        Command::Token(arguments) => token::run(&arguments),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "bellwether", &mut std::io::stdout());
