@@ -10,6 +10,8 @@ mod limits;
 mod openapi;
 #[path = "http/page.rs"]
 mod page;
+#[path = "http/schemathesis.rs"]
+mod schemathesis;
 #[path = "http/server.rs"]
 mod server;
 #[path = "http/tls.rs"]
