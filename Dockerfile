@@ -43,8 +43,8 @@ COPY config config
 ENV ORT_DYLIB_PATH=/opt/onnxruntime/libonnxruntime.so \
     LD_LIBRARY_PATH=/opt/onnxruntime
 USER 10001:10001
-EXPOSE 8080
+EXPOSE 8080 9464
 # No HEALTHCHECK: the image has no HTTP client, and what runs it (compose, Kubernetes) has its own checks. Ask /ready on
-# port 8080, and /live to find out whether to restart.
+# port 9464, and /live to find out whether to restart.
 ENTRYPOINT ["bellwether"]
 CMD ["run"]

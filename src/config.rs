@@ -9,6 +9,7 @@ mod validate;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -465,6 +466,18 @@ impl RuleConfig {
 #[serde(deny_unknown_fields)]
 pub struct HttpConfig {
     pub listen: String,
+    pub metrics_listen: String,
+    pub tokens: PathBuf,
+    pub open: bool,
+    pub session: Span,
+    pub tls_certificate: PathBuf,
+    pub tls_key: PathBuf,
+    pub requests_per_second: u32,
+    pub burst: u32,
+    pub connections: usize,
+    pub event_streams: usize,
+    pub max_body_bytes: usize,
+    pub time_limit: Span,
     /// Subjects of a partition that page, API and metrics show.
     pub subjects: usize,
 }
@@ -562,7 +575,9 @@ impl Config {
         let above_binary = binary.ancestors().skip(1).take(3);
         let folders: Vec<PathBuf> = folder.into_iter().chain([Path::new("")]).chain(above_binary).map(Path::to_owned).collect();
         let ModelConfig { directory, topic_directory, sentiment_directory, .. } = &mut self.model;
-        for path in [directory, topic_directory, sentiment_directory, &mut self.watchlist.file, &mut self.privacy.keys] {
+        let HttpConfig { tokens, tls_certificate, tls_key, .. } = &mut self.http;
+        let others = [&mut self.watchlist.file, &mut self.privacy.keys, tokens, tls_certificate, tls_key];
+        for path in [directory, topic_directory, sentiment_directory].into_iter().chain(others) {
             if path.as_os_str().is_empty() || path.is_absolute() {
                 continue;
             }
@@ -616,6 +631,18 @@ impl Config {
             }
         }
         toml::to_string(&shown).expect("every field has a TOML form")
+    }
+}
+
+impl HttpConfig {
+    /// Where the page is, if anywhere.
+    pub fn page_address(&self) -> Option<SocketAddr> {
+        self.listen.parse().ok()
+    }
+
+    /// Where the metrics have an address of their own, if they have one.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_listen.parse().ok()
     }
 }
 
@@ -709,6 +736,54 @@ mod tests {
         let found = problems("[window]\nsize = 'soon'");
         assert_eq!(found.len(), 1);
         assert!(found[0].starts_with("window.size = \"soon\""), "{found:?}");
+    }
+
+    #[test]
+    fn an_address_that_others_reach_needs_tokens_or_a_word() {
+        let open = "[http]\nlisten = '0.0.0.0:8080'\n";
+        assert_eq!(
+            problems(open),
+            ["http.listen = \"0.0.0.0:8080\" can be reached from other machines, and http.tokens = \"\" lets everybody in. Make a token \
+                 (bellwether token NAME --role viewer >>FILE) and set http.tokens = \"FILE\"; or, where something else keeps strangers out, \
+                 set http.open = true"]
+        );
+        assert!(Config::from_toml(&format!("{open}open = true"), &[], None).is_ok());
+        for loopback in ["127.0.0.1:8080", "127.9.9.9:1", "[::1]:8080", ""] {
+            assert!(Config::from_toml(&format!("[http]\nlisten = '{loopback}'"), &[], None).is_ok(), "{loopback}");
+        }
+        for others in ["192.0.2.1:8080", "[::]:8080", "[2001:db8::1]:8080"] {
+            assert_eq!(problems(&format!("[http]\nlisten = '{others}'")).len(), 1, "{others}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("tokens"), format!("desk viewer {}\n", "0".repeat(64))).unwrap();
+        let with_tokens = format!("{open}tokens = 'tokens'");
+        let config = Config::from_toml(&with_tokens, &[], Some(folder.path())).unwrap();
+        assert_eq!(config.http.tokens, folder.path().join("tokens"), "relative to the configuration file");
+        let found = Config::from_toml(&format!("{with_tokens}\nopen = true"), &[], Some(folder.path())).unwrap_err().0;
+        assert!(found.len() == 1 && found[0].starts_with("http.open = true has no meaning with http.tokens = "), "{found:?}");
+    }
+
+    #[test]
+    fn everything_wrong_with_http_is_named_at_once() {
+        let found = problems(
+            "[http]\nmetrics_listen = '127.0.0.1:8080'\ntokens = '/nowhere/tokens'\ntls_key = '/nowhere/key.pem'\nsession = '0s'\n\
+             time_limit = '0s'\nburst = 0\nrequests_per_second = 0\nmax_body_bytes = 0\nconnections = 10\nevent_streams = 10",
+        );
+        let expected = [
+            "http.metrics_listen = \"127.0.0.1:8080\" must differ from http.listen; \"\" serves the metrics there",
+            "http.session = \"0s\" must be longer than nothing",
+            "http.time_limit = \"0s\" must be longer than nothing",
+            "http.requests_per_second = 0 must be at least 1",
+            "http.burst = 0 must be at least 1",
+            "http.max_body_bytes = 0 must be at least 1",
+            "http.event_streams = 10 must be fewer than http.connections = 10: an event stream keeps its connection",
+            "http.tokens = \"/nowhere/tokens\" cannot be read (No such file or directory (os error 2)): bellwether token NAME --role viewer \
+             >>/nowhere/tokens makes it",
+            "http.tls_key is set and http.tls_certificate is not: TLS needs both",
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(problems("[http]\nconnections = 100001"), ["http.connections = 100001 must be at most 100000: each is an open file"]);
+        assert!(problems("[http]\nmetrics_listen = 'x'")[0].contains("such as \"127.0.0.1:9464\""));
     }
 
     #[test]

@@ -61,6 +61,7 @@ pub struct Metrics {
     pub restore_remaining: IntGaugeVec,
     pub restore_duration: Gauge,
     pub ready: IntGauge,
+    pub http_requests_rejected: IntCounterVec,
     resident_memory: Gauge,
     cpu_seconds: Counter,
 }
@@ -197,6 +198,7 @@ impl Metrics {
             restore_remaining: make.whole_gauges("restore_remaining_records", "Records that the restore under way has still to read", &["what"]),
             restore_duration: make.gauge("restore_duration_seconds", "Seconds the last restore took, the replay of observations included"),
             ready: make.whole_gauge("ready", "1 once partitions are assigned, state is restored and the model is warm"),
+            http_requests_rejected: make.counters("http_requests_rejected_total", "HTTP requests turned away, by reason", &["reason"]),
             resident_memory: make.add(Gauge::new("process_resident_memory_bytes", "Resident memory")),
             cpu_seconds: make.add(Counter::new("process_cpu_seconds_total", "User and system CPU time")),
             registry: make.0,
@@ -223,6 +225,7 @@ impl Metrics {
         all(&self.observations, &["counted", "late", "duplicate"]);
         all(&self.negative_observations, &["novel", "copy"]);
         all(&self.kafka_errors, &roles);
+        all(&self.http_requests_rejected, &crate::http::rejected::Reason::ALL.map(crate::http::rejected::Reason::as_str));
         pairs(&self.alert_transitions, &transitions, &severities);
         pairs(&self.rebalances, &roles, &["assigned", "revoked", "lost"]);
         pairs(&self.commits, &roles, &["ok", "error"]);

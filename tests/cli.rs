@@ -124,9 +124,43 @@ fn a_rule_on_a_subject_that_nobody_watches_is_a_problem() {
 }
 
 #[test]
+fn a_new_token_fits_the_tokens_file_and_is_shown_once() {
+    let (folder, path) = config("[http]\nlisten = '0.0.0.0:8080'\ntokens = 'tokens'");
+    let make = |arguments: &[&str]| bellwether(&["token"]).args(arguments).output().unwrap();
+    let (desk, ops) = (make(&["desk", "--role", "viewer"]), make(&["ops", "--role", "operator"]));
+    assert!(desk.status.success() && ops.status.success(), "{} {}", text(&desk), text(&ops));
+    let shown = String::from_utf8(desk.stderr.clone()).unwrap();
+    let token = shown.lines().last().unwrap();
+    assert!(shown.starts_with("The token of desk, a viewer.") && token.len() == 67 && token.starts_with("bw_"), "{shown}");
+    let line = String::from_utf8(desk.stdout.clone()).unwrap();
+    assert!(line.starts_with("desk viewer ") && line.lines().count() == 1 && !line.contains(&token[3..]), "{line}");
+    std::fs::write(folder.path().join("tokens"), [desk.stdout, ops.stdout].concat()).unwrap();
+    let checked = bellwether(&["check-config", "-c", &path]).output().unwrap();
+    assert!(checked.status.success(), "{}", text(&checked));
+
+    std::fs::write(folder.path().join("tokens"), format!("desk viewer {token}\n")).unwrap();
+    let checked = bellwether(&["check-config", "-c", &path]).output().unwrap();
+    assert_eq!(checked.status.code(), Some(64));
+    assert!(text(&checked).contains("tokens\", line 1: the third word must be the token's SHA-256") && !text(&checked).contains(token));
+    for wrong in [&["desk"][..], &["desk", "--role", "king"], &["two words", "--role", "viewer"]] {
+        assert_eq!(make(wrong).status.code(), Some(64), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_page_for_everybody_must_be_asked_for() {
+    let (_folder, path) = config("[http]\nlisten = '0.0.0.0:0'");
+    let refused = bellwether(&["run", "-c", &path]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(64));
+    for word in ["http.listen = \"0.0.0.0:0\"", "bellwether token NAME --role viewer", "http.tokens", "http.open = true"] {
+        assert!(text(&refused).contains(word), "{word}: {}", text(&refused));
+    }
+}
+
+#[test]
 fn an_unreachable_broker_is_69_and_named() {
     let address = format!("127.0.0.1:{}", free_port());
-    let (_folder, path) = config(&format!("[kafka]\nbrokers = '{address}'\ntimeout = '1s'\n[http]\nlisten = ''"));
+    let (_folder, path) = config(&format!("[kafka]\nbrokers = '{address}'\ntimeout = '1s'\n[http]\nlisten = ''\nmetrics_listen = ''"));
     for arguments in [&["run", "--role", "monitor"][..], &["topics", "create"], &["replay", "config/scenario/bank-run.jsonl"]] {
         let output = bellwether(arguments).args(["-c", &path]).output().unwrap();
         assert_eq!(output.status.code(), Some(69), "{arguments:?}: {}", text(&output));

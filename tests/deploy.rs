@@ -79,7 +79,8 @@ fn the_arguments_of_the_pods_start_the_program() {
         let arguments: Vec<&str> = arguments.map(|argument| if argument.ends_with(CONFIG_FILE) { &file } else { argument }).collect();
         let brokers = format!("127.0.0.1:{}", free_port());
         let mut command = bellwether(&arguments, workload);
-        command.env("BELLWETHER_KAFKA__BROKERS", &brokers).env("BELLWETHER_KAFKA__TIMEOUT", "1s").env("BELLWETHER_HTTP__LISTEN", "");
+        command.env("BELLWETHER_KAFKA__BROKERS", &brokers).env("BELLWETHER_KAFKA__TIMEOUT", "1s");
+        command.env("BELLWETHER_HTTP__LISTEN", "").env("BELLWETHER_HTTP__METRICS_LISTEN", "");
         let output = command.env("BELLWETHER_MODEL__DEVICE", "cpu").output().expect("the binary that was built for this test");
         // It gets as far as the brokers, which are not there.
         assert!(output.status.code() == Some(69) && said(&output).contains(&brokers), "{}: {}", build.place(workload), said(&output));
@@ -92,11 +93,14 @@ fn probes_ports_and_grace_fit_the_configuration() {
         for deployment in build.of_kind("Deployment") {
             let (place, pod, container) = (build.place(deployment), pod(deployment), container(deployment));
             let config = build.config(deployment);
-            let listen: std::net::SocketAddr = string(&config, "http", "listen").parse().expect("an address");
-            assert!(listen.ip().is_unspecified(), "{place}: probes come from outside the pod, but it listens on {listen}");
-            assert_eq!(container["ports"], json!([{"name": "http", "containerPort": listen.port()}]), "{place}");
+            let address = |key: &str| string(&config, "http", key).parse::<std::net::SocketAddr>().expect("an address");
+            let (page, metrics) = (address("listen"), address("metrics_listen"));
+            assert!(page.ip().is_loopback(), "{place}: everybody in the cluster gets at the page on {page}");
+            assert!(metrics.ip().is_unspecified(), "{place}: probes come from outside the pod, but it listens on {metrics}");
+            let ports = json!([{"name": "http", "containerPort": page.port()}, {"name": "metrics", "containerPort": metrics.port()}]);
+            assert_eq!(container["ports"], ports, "{place}");
             for (probe, path) in [("startupProbe", "/ready"), ("readinessProbe", "/ready"), ("livenessProbe", "/live")] {
-                assert_eq!(container[probe]["httpGet"], json!({"path": path, "port": "http"}), "{place}: {probe}");
+                assert_eq!(container[probe]["httpGet"], json!({"path": path, "port": "metrics"}), "{place}: {probe}");
             }
             let deadline = humantime::parse_duration(string(&config, "shutdown", "deadline")).expect("a duration");
             let grace = Duration::from_secs(number(&pod["terminationGracePeriodSeconds"]));
@@ -127,9 +131,13 @@ fn services_and_budgets_select_the_pods_of_one_role() {
                 assert_eq!(selected, [name], "{place}: {selector}");
             }
             assert_eq!(budget["spec"]["maxUnavailable"], 1, "{place}");
-            let port = &container(deployment)["ports"][0];
-            assert_eq!(service["spec"]["ports"][0]["targetPort"], port["name"], "{place}");
-            let scrape = json!({"prometheus.io/scrape": "true", "prometheus.io/port": port["containerPort"].to_string(), "prometheus.io/path": "/metrics"});
+            let ports = list(&container(deployment)["ports"]);
+            for (port, of_service) in ports.iter().zip(list(&service["spec"]["ports"])) {
+                assert_eq!((&of_service["name"], &of_service["targetPort"]), (&port["name"], &port["name"]), "{place}");
+                assert_eq!(of_service["port"], port["containerPort"], "{place}");
+            }
+            let metrics = ports.iter().find(|port| port["name"] == "metrics").expect("a port for metrics");
+            let scrape = json!({"prometheus.io/scrape": "true", "prometheus.io/port": metrics["containerPort"].to_string(), "prometheus.io/path": "/metrics"});
             assert_eq!(service["metadata"]["annotations"], scrape, "{place}");
         }
     }
@@ -241,6 +249,9 @@ fn the_overlay_of_the_readme_moves_everything_to_its_namespace_and_images() {
         let gpu = role(workload) == "classifier";
         assert!(image.starts_with("registry.example/") && image.ends_with("-gpu") == gpu, "{}: {image}", build.place(workload));
         assert!(container(workload)["envFrom"][0]["secretRef"].is_object(), "{}", build.place(workload));
+        let volume = list(&pod(workload)["volumes"]).iter().find(|volume| volume["name"] == "http").expect("a volume of the tokens");
+        let mount = list(&container(workload)["volumeMounts"]).iter().find(|mount| mount["name"] == "http").expect("a mount of it");
+        assert!(volume["secret"].is_object() && mount["readOnly"] == true, "{}", build.place(workload));
     }
 }
 
@@ -275,7 +286,9 @@ fn built(name: &str) -> &'static Build {
 /// The README's overlay, in a copy of the folder, with the files that it asks for.
 fn readme_build() -> Build {
     let readme = std::fs::read_to_string(root().join("deploy/k8s/README.md")).expect("deploy/k8s/README.md");
-    let kustomization = readme.split_once("```yaml\n").and_then(|(_, rest)| rest.split_once("```")).expect("an overlay in the README").0;
+    // The patch that gives the pods their tokens goes on with the list at the overlay's end.
+    let parts = readme.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().expect("split gives at least one part"));
+    let kustomization: String = parts.collect();
     let copy = tempfile::tempdir().expect("a directory for temporary files");
     let overlay = copy.path().join("overlays/mine");
     std::fs::create_dir_all(&overlay).expect("the temporary directory takes files");

@@ -383,7 +383,7 @@ fn members_join_and_leave_and_nothing_is_lost_or_repeated() {
 fn a_missing_topic_is_named_with_its_mend() {
     let broker = Broker::start();
     let site = Site::new(&broker, "");
-    let output = site.command(&["run"]).env("BELLWETHER_HTTP__LISTEN", "").output().unwrap();
+    let output = site.command(&["run"]).env("BELLWETHER_HTTP__LISTEN", "").env("BELLWETHER_HTTP__METRICS_LISTEN", "").output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(69), "{text}");
     assert!(text.contains("does not exist; create it with `bellwether topics create`"), "{text}");

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
-use bellwether::config::Config;
+use bellwether::config::{Config, HttpConfig};
 use bellwether::enrich::Watchlist;
 use bellwether::http::{board::Board, serve};
 use bellwether::metrics::Metrics;
@@ -37,7 +37,8 @@ impl Gated {
         let config = Arc::new(Config::from_toml(&text, &[], None).unwrap());
         let (metrics, watchlist, stop) = (Arc::new(Metrics::new()), Arc::new(Watchlist::empty()), CancellationToken::new());
         let board = Arc::new(Board::new(config.clone(), watchlist.clone(), metrics.clone(), Roles::Classifier));
-        let address = serve("127.0.0.1:0".parse().unwrap(), board.clone(), metrics.clone(), stop.clone()).unwrap();
+        let http = HttpConfig { listen: "127.0.0.1:0".into(), metrics_listen: String::new(), ..config.http.clone() };
+        let address = serve(&http, board.clone(), metrics.clone(), stop.clone()).unwrap().page.unwrap();
         let open = Arc::new((Mutex::new(open), Condvar::new()));
         let asked = Arc::new(AtomicBool::new(false));
         let (gate, called) = (open.clone(), asked.clone());

@@ -250,7 +250,7 @@ fn filled(text: &str, values: &HashMap<&str, &str>) -> Result<String, String> {
 /// Starts it as dashboards/prometheus/prometheus.yml says, but on any port, every second, and with the demo as its target.
 fn start_prometheus(directory: &Path, target: &str) -> Program {
     let mut configuration = read(&at_root("dashboards/prometheus/prometheus.yml"));
-    for (from, to) in [("_interval: 10s", "_interval: 1s"), ("bellwether:8080", target)] {
+    for (from, to) in [("_interval: 10s", "_interval: 1s"), ("bellwether:9464", target)] {
         assert!(configuration.contains(from), "prometheus.yml no longer says {from}: say here what it says now");
         configuration = configuration.replace(from, to);
     }

@@ -68,6 +68,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut config = Config::from_toml(CONFIG, &environment(), None)?;
     config.log.level = "warn".into();
     config.http.listen = arguments.listen.to_string();
+    // One address for everything.
+    config.http.metrics_listen = String::new();
     super::start_logging(&config.log);
     let watchlist = Arc::new(Watchlist::parse(WATCHLIST).map_err(crate::config::Problems)?);
     watchlist.check_subjects(&config)?;
@@ -82,7 +84,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     super::stop_on_signals(&stop)?;
     let service = Service::start(config.clone(), watchlist, Roles::Both, stop.clone())?;
 
-    let page = service.page.map_or_else(String::new, |address| format!("http://{address}"));
+    let page = service.page.clone().unwrap_or_default();
     println!("Bellwether demo: a bank run among invented companies, six hours of news at {}", speed_text(arguments.speed));
     println!("  page     {page}");
     println!("  broker   {}   (try: kcat -b {} -t {} -C -o beginning)", broker.address(), broker.address(), config.kafka.topics.alerts);

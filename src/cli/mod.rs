@@ -13,6 +13,7 @@ mod explain;
 mod lines;
 mod replay;
 mod run;
+mod token;
 mod topics;
 mod trace;
 
@@ -75,6 +76,8 @@ enum Command {
     /// Make the Kafka topics
     #[command(subcommand)]
     Topics(topics::Command),
+    /// Make a token for the page and the API: the line for the file of http.tokens to standard output, the token to standard error
+    Token(token::Arguments),
     /// Print every problem of a configuration, or the effective configuration with secrets hidden
     CheckConfig(check_config::Arguments),
     /// Print a completion script for your shell
@@ -177,6 +180,7 @@ pub fn main() -> ExitCode {
         Command::Key(arguments) => decrypt::make_key(&arguments),
         Command::Audit(command) => audit::run(&command),
         Command::Topics(command) => topics::run(&command),
+        Command::Token(arguments) => token::run(&arguments),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "bellwether", &mut std::io::stdout());

@@ -90,7 +90,7 @@ pub struct Service {
     pub metrics: Arc<Metrics>,
     pub running: pipeline::Running,
     /// Where the page is, if anywhere.
-    pub page: Option<std::net::SocketAddr>,
+    pub page: Option<String>,
 }
 
 impl Service {
@@ -98,12 +98,13 @@ impl Service {
     pub fn start(config: Arc<Config>, watchlist: Arc<Watchlist>, roles: Roles, stop: CancellationToken) -> Result<Self, Failure> {
         let metrics = Arc::new(Metrics::new());
         let board = Arc::new(Board::new(config.clone(), watchlist.clone(), metrics.clone(), roles));
-        let page = match config.http.listen.parse() {
-            Ok(address) => Some(http::serve(address, board.clone(), metrics.clone(), stop.clone())?),
-            Err(_) => None,
-        };
-        if let Some(address) = page {
-            tracing::info!(url = %format!("http://{address}"), "page, API and metrics");
+        let addresses = http::serve(&config.http, board.clone(), metrics.clone(), stop.clone())?;
+        let page = addresses.page_url();
+        if let Some(url) = &page {
+            tracing::info!(url, "page and API");
+        }
+        if let Some(address) = addresses.metrics {
+            tracing::info!(url = %format!("http://{address}/metrics"), "metrics and health");
         }
         let classify: Option<Arc<dyn Classify>> = match roles.classifies() {
             true => {

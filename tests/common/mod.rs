@@ -213,6 +213,7 @@ impl Site {
         let child = self
             .command(&["run", "--role", role])
             .env("BELLWETHER_HTTP__LISTEN", format!("127.0.0.1:{port}"))
+            .env("BELLWETHER_HTTP__METRICS_LISTEN", "")
             .envs(environment.iter().copied())
             .stdout(Stdio::null())
             .stderr(file)

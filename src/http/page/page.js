@@ -145,14 +145,37 @@ function connect() {
   source.addEventListener('update', event => receive(applyUpdate, event));
   source.addEventListener('error', () => {
     setConnection('lost');
-    // An answer other than 200 ends an EventSource for good; everything else it retries by itself.
+    // An answer other than 200 ends an EventSource for good, and does not say which it was; everything else it retries by itself.
     if (source.readyState === EventSource.CLOSED) {
       clearTimeout(reconnectTimer);
       reconnectTimer = setTimeout(connect, PAUSE_BEFORE_RECONNECT_MS);
+      learnWhoAsks();
     }
   });
   // The silence is counted from here, so that a connection that never answers is tried again too.
   state.lastMessageAt = Date.now();
+}
+
+async function learnWhoAsks() {
+  let answer;
+  try {
+    answer = await fetch('api/v1/session');
+  } catch {
+    return; // no connection, which is told by now
+  }
+  if (answer.status === 401) return endSession();
+  if (!answer.ok) return;
+  const { name, role, logged_in: loggedIn } = await answer.json();
+  element('holder').hidden = !loggedIn;
+  setText(element('holder-name'), name ? `${name}, ${role}` : '');
+}
+
+// What is on the screen stays there, with the time at which it was true; a page that has shown nothing yet goes to the form.
+function endSession() {
+  clearTimeout(reconnectTimer);
+  source?.close();
+  if (state.head) setConnection('ended');
+  else location.replace('login');
 }
 
 function receive(apply, event) {
@@ -165,6 +188,7 @@ function receive(apply, event) {
 }
 
 function watchForSilence() {
+  if (document.body.dataset.connection === 'ended') return;
   const silence = Date.now() - state.lastMessageAt;
   if (silence > SILENCE_BEFORE_RECONNECT_MS) {
     setConnection('lost');
@@ -180,6 +204,12 @@ function setConnection(connection) {
   const asOf = state.head ? ` Everything below stands as of ${clock(state.head.now)} UTC.` : '';
   const messages = { lost: `Connection lost. Reconnecting…${asOf}`, silent: `No update for ${SILENCE_BEFORE_WARNING_MS / 1000} seconds.${asOf}` };
   setText(element('connection'), messages[connection] ?? '');
+  if (connection === 'ended') {
+    const link = document.createElement('a');
+    link.href = 'login';
+    link.textContent = 'Log in again';
+    element('connection').replaceChildren('The session has ended. ', link, `.${asOf}`);
+  }
 }
 
 // ---- painting ----
@@ -557,3 +587,4 @@ element('subjects').addEventListener('keydown', event => {
 setInterval(watchForSilence, 1000);
 select(false);
 connect();
+learnWhoAsks();
