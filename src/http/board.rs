@@ -71,6 +71,8 @@ struct State {
     /// Partitions of which observations are read again.
     replaying: BTreeSet<i32>,
     troubles: BTreeMap<&'static str, String>,
+    /// By role: who refuses a connection. A commit says nothing of that: it may need another broker, or none.
+    refusals: BTreeMap<&'static str, String>,
     counted: (i64, u64),
     /// By role: records finished, and since when that number has not moved although more wait.
     stalls: BTreeMap<&'static str, (u64, Option<Instant>)>,
@@ -109,6 +111,15 @@ impl Board {
         match trouble {
             Some(trouble) => state.troubles.insert(role, trouble),
             None => state.troubles.remove(role),
+        };
+    }
+
+    /// What brokers refuse a role a connection, and why; `None` once all take it.
+    pub fn refused(&self, role: &'static str, refusal: Option<String>) {
+        let mut state = self.state();
+        match refusal {
+            Some(refusal) => state.refusals.insert(role, refusal),
+            None => state.refusals.remove(role),
         };
     }
 
@@ -353,14 +364,14 @@ impl Board {
     fn health(&self, state: &State) -> Value {
         let now = EventTime::now().0;
         let mut reasons = self.unready(state);
-        let health = if !state.troubles.is_empty() {
+        let health = if !state.troubles.is_empty() || !state.refusals.is_empty() {
             "degraded"
         } else if !reasons.is_empty() {
             "starting"
         } else {
             "ok"
         };
-        reasons.extend(state.troubles.values().cloned());
+        reasons.extend(state.troubles.values().chain(state.refusals.values()).cloned());
         let lag: i64 = ["classifier", "monitor"].iter().map(|role| self.metrics.consumer_lag.with_label_values(&[role]).get()).sum();
         let rates = state.rates.iter().rev().take(5);
         let rate = rates.clone().map(|(_, rate)| rate).sum::<f64>() / rates.count().max(1) as f64;
