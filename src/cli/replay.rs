@@ -34,7 +34,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = Config::load(arguments.config.config.as_deref())?;
     super::start_logging(&config.log);
     let topic = &config.kafka.topics.raw;
-    partition_count(&config.kafka, topic)?;
+    partition_count(&config.kafka, topic, "Write")?;
     let stop = CancellationToken::new();
     super::stop_on_signals(&stop)?;
     let publisher = Publisher::new(&config.kafka, "replay", max_record_bytes(&config), Arc::new(Metrics::new()))?;

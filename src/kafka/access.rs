@@ -226,7 +226,8 @@ mod tests {
     #[test]
     fn a_refusal_is_told_from_brokers_that_are_away() {
         let broker = "sasl_ssl://kafka-1.example:9093/1";
-        let refused = Refusal::of(&format!("[thrd:x]: {broker}: SASL authentication error: Authentication failed (after 3ms in state X)")).unwrap();
+        let refused =
+            Refusal::of(&format!("[thrd:x]: {broker}: SASL authentication error: Authentication failed (after 3ms in state X)")).unwrap();
         assert_eq!((refused.kind, refused.broker(), refused.address()), (Kind::LogIn, broker, "kafka-1.example:9093"));
         assert_eq!(refused.reason, format!("{broker}: SASL authentication error: Authentication failed"));
         for passing in [

@@ -48,10 +48,16 @@ pub(super) fn of_broker(address: &str, config: &KafkaConfig) -> Fault {
         },
         Some((code, certificate)) if [HOST_NAME_MISMATCH, IP_ADDRESS_MISMATCH].contains(&code.as_raw()) => Fault {
             what: format!("it is for {}, not for {host:?}", names_in(&certificate)),
-            mend: "use a name that is in it, in kafka.brokers and in the brokers' advertised.listeners, or have it made for this one, too".into(),
+            mend: "use a name that is in it, in kafka.brokers and in the brokers' advertised.listeners, or have it made for this one, too"
+                .into(),
         },
         Some((code, certificate)) => Fault {
-            what: format!("{} was issued by {}: {}", name(certificate.subject_name()), name(certificate.issuer_name()), code.error_string()),
+            what: format!(
+                "{} was issued by {}: {}",
+                name(certificate.subject_name()),
+                name(certificate.issuer_name()),
+                code.error_string()
+            ),
             mend: format!("add the CA that issued it to {authorities}"),
         },
         None => Fault {

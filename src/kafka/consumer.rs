@@ -140,7 +140,8 @@ impl ClientContext for Context {
             .sum::<i64>()
             + self.inside.load(Ordering::Relaxed) as i64;
         self.metrics.consumer_lag.with_label_values(&[self.role]).set(lag);
-        let outlasting = self.change_refusals(|refusals| refusals.outlasting(&statistics.brokers, self.config.timeout.duration(), Instant::now()));
+        let outlasting =
+            self.change_refusals(|refusals| refusals.outlasting(&statistics.brokers, self.config.timeout.duration(), Instant::now()));
         if let Some(refusal) = outlasting {
             self.fail(refusal.into_error(&self.config));
         }

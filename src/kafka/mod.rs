@@ -27,7 +27,9 @@ use crate::news::RawPlace;
 /// What ends a role, or only its present generation: see [`Self::is_passing`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("kafka.brokers = {brokers:?}: no answer within {waited:?} ({cause}); are the brokers up, and are the address and kafka.properties.\"security.protocol\" right?")]
+    #[error(
+        "kafka.brokers = {brokers:?}: no answer within {waited:?} ({cause}); are the brokers up, and are the address and kafka.properties.\"security.protocol\" right?"
+    )]
     Unreachable { brokers: String, waited: Duration, cause: String },
     #[error("Kafka topic {0:?} does not exist; create it with `bellwether topics create`")]
     MissingTopic(String),

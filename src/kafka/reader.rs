@@ -68,6 +68,7 @@ impl Reader {
     /// # Errors
     /// [`Error::Brokers`] where they do not say.
     pub fn partition_count(&self, topic: &str) -> Result<i32, Error> {
+        self.serve_events();
         let metadata = self.uncommitted.fetch_metadata(Some(topic), self.patience)?;
         Ok(metadata.topics().iter().find(|found| found.name() == topic).map_or(0, |found| found.partitions().len() as i32))
     }
@@ -121,9 +122,17 @@ impl Reader {
         Ok(true)
     }
 
+    /// A client gets its token, where it logs in with one, only when it is polled. Nothing is assigned now, so nothing is read.
+    fn serve_events(&self) {
+        for client in [&self.committed, &self.uncommitted] {
+            while client.poll(Duration::ZERO).is_some() {}
+        }
+    }
+
     /// Where to begin in each partition that holds something, and how many offsets lie before the ends. `None`: nothing
     /// to read, or stopped.
     fn spans(&self, topic: &str, partitions: &[(i32, Option<EventTime>)]) -> Result<Option<(TopicPartitionList, u64)>, Error> {
+        self.serve_events();
         let (mut list, mut times) = (TopicPartitionList::new(), TopicPartitionList::new());
         let mut ends = BTreeMap::new();
         let mut at_most = 0;

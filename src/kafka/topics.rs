@@ -17,53 +17,55 @@ pub struct Partitions {
     pub observations: i32,
 }
 
-/// Checks that every topic exists and that observations and windows are co-partitioned.
+/// Checks that every topic exists and that observations and windows are co-partitioned. `right` is the right that is needed on
+/// a topic, by its key in `kafka.topics`.
 ///
 /// # Errors
 /// [`Error::Unreachable`], [`Error::Denied`], [`Error::Untrusted`], [`Error::MissingTopic`] or [`Error::NotCoPartitioned`].
-pub fn check(config: &KafkaConfig) -> Result<Partitions, Error> {
+pub fn check(config: &KafkaConfig, right: impl Fn(&str) -> &'static str) -> Result<Partitions, Error> {
     let inquiry = Inquiry::new(config)?;
     let metadata = inquiry.metadata(None)?;
-    let count = |name: &str| {
+    let names = &config.topics;
+    let partitions = |key: &str, name: &str| {
         let topic = metadata.topics().iter().find(|topic| topic.name() == name && topic.error().is_none());
         match topic.map(|topic| topic.partitions().len() as i32) {
             Some(count) if count > 0 => Ok(count),
-            _ => Err(why_unseen(&inquiry, name)),
+            _ => Err(why_unseen(&inquiry, name, right(key))),
         }
     };
-    for (_, name) in config.topics.all() {
-        count(name)?;
+    for (key, name) in names.all() {
+        partitions(key, name)?;
     }
-    let (one, two) = (&config.topics.observations, &config.topics.windows);
-    let (one_count, two_count) = (count(one)?, count(two)?);
+    let (one, two) = (&names.observations, &names.windows);
+    let (one_count, two_count) = (partitions("observations", one)?, partitions("windows", two)?);
     if one_count != two_count {
         return Err(Error::NotCoPartitioned { one: one.clone(), one_count, two: two.clone(), two_count });
     }
-    Ok(Partitions { raw: count(&config.topics.raw)?, observations: one_count })
+    Ok(Partitions { raw: partitions("raw", &names.raw)?, observations: one_count })
 }
 
 /// A topic that this user may not see is left out of the list of all; asked for by its name, the brokers say so.
-fn why_unseen(inquiry: &Inquiry<'_>, name: &str) -> Error {
-    match count(inquiry, name) {
+fn why_unseen(inquiry: &Inquiry<'_>, name: &str, right: &'static str) -> Error {
+    match count(inquiry, name, right) {
         Ok(_) => Error::MissingTopic(name.to_owned()),
         Err(error) => error,
     }
 }
 
-/// Partitions of one topic.
+/// Partitions of one topic. `right` is what is needed on it.
 ///
 /// # Errors
 /// [`Error::MissingTopic`]; otherwise as [`check`].
-pub fn partition_count(config: &KafkaConfig, topic: &str) -> Result<i32, Error> {
-    count(&Inquiry::new(config)?, topic)
+pub fn partition_count(config: &KafkaConfig, topic: &str, right: &'static str) -> Result<i32, Error> {
+    count(&Inquiry::new(config)?, topic, right)
 }
 
-fn count(inquiry: &Inquiry<'_>, name: &str) -> Result<i32, Error> {
+fn count(inquiry: &Inquiry<'_>, name: &str, right: &'static str) -> Result<i32, Error> {
     let metadata = inquiry.metadata(Some(name))?;
     let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else {
         return Err(Error::MissingTopic(name.to_owned()));
     };
-    let asks = Asks { operation: "Describe (or Read, or Write)", topic: name.to_owned(), ..Asks::default() };
+    let asks = Asks { operation: right, topic: name.to_owned(), ..Asks::default() };
     let code = topic.error().map(RDKafkaErrorCode::from);
     match code.and_then(|code| asks.denied(code, format!("Kafka topic {name:?}: {code}"))) {
         Some(denied) => Err(denied),
@@ -165,7 +167,16 @@ fn set_token(admin: &AdminClient<Quiet>, config: &KafkaConfig) -> Result<(), Err
     let code = unsafe {
         let client = admin.inner().native_ptr();
         let no_extensions = std::ptr::null_mut();
-        rd_kafka_oauthbearer_set_token(client, value.as_ptr(), token.lifetime_ms, principal.as_ptr(), no_extensions, 0, std::ptr::null_mut(), 0)
+        rd_kafka_oauthbearer_set_token(
+            client,
+            value.as_ptr(),
+            token.lifetime_ms,
+            principal.as_ptr(),
+            no_extensions,
+            0,
+            std::ptr::null_mut(),
+            0,
+        )
     };
     match RDKafkaErrorCode::from(code) {
         RDKafkaErrorCode::NoError => Ok(()),

@@ -77,6 +77,16 @@ impl Roles {
         }
     }
 
+    /// The right that these roles need on a topic, by its key in `kafka.topics`; docs/operations.md has the whole list.
+    fn right_on(self, topic: &str) -> &'static str {
+        match (self, topic) {
+            (Self::Both, "observations") | (Self::Monitor | Self::Both, "windows" | "alerts") => "Read and Write",
+            (Self::Classifier | Self::Both, "raw") | (Self::Monitor, "observations") => "Read",
+            (_, "dead") | (Self::Classifier | Self::Both, "scored") | (Self::Classifier, "observations") => "Write",
+            _ => "Describe",
+        }
+    }
+
     pub fn classifies(self) -> bool {
         self != Self::Monitor
     }
@@ -108,7 +118,7 @@ pub fn start(
     stop: CancellationToken,
 ) -> Result<Running, Error> {
     let parts = classifier::Parts {
-        partitions: kafka::topics::check(&config.kafka)?,
+        partitions: kafka::topics::check(&config.kafka, |topic| roles.right_on(topic))?,
         config: config.clone(),
         watchlist,
         metrics,
@@ -131,11 +141,11 @@ pub fn start(
     if let Some(classify) = classify.filter(|_| roles.classifies()) {
         let (parts, stop) = (parts.clone(), stop.clone());
         let generation = move |parts, stop| classifier::run(parts, classify.clone(), stop);
-        spawn(classifier::ROLE, Box::new(move || generations(classifier::ROLE, parts, &stop, generation)))?;
+        spawn(classifier::ROLE, Box::new(move || generations(Roles::Classifier, parts, &stop, generation)))?;
     }
     if roles.monitors() {
         let stop = stop.clone();
-        spawn(monitor::ROLE, Box::new(move || generations(monitor::ROLE, parts, &stop, monitor::run)))?;
+        spawn(monitor::ROLE, Box::new(move || generations(Roles::Monitor, parts, &stop, monitor::run)))?;
     }
     Ok(Running { results, open, stop, deadline: config.shutdown.deadline })
 }
@@ -143,11 +153,12 @@ pub fn start(
 /// Runs a role in generations: a failure that may pass ends one, with all its state, and the next joins the group anew
 /// and goes on from what is committed.
 fn generations(
-    role: &'static str,
+    roles: Roles,
     mut parts: classifier::Parts,
     stop: &CancellationToken,
     generation: impl Fn(classifier::Parts, CancellationToken) -> Result<(), Error>,
 ) -> Result<(), Error> {
+    let role = roles.as_str();
     let mut pause = SHORTEST_PAUSE;
     while !stop.is_cancelled() {
         let began = Instant::now();
@@ -179,7 +190,7 @@ fn generations(
         if stop.is_cancelled() {
             return Ok(());
         }
-        match kafka::topics::check(&parts.config.kafka) {
+        match kafka::topics::check(&parts.config.kafka, |topic| roles.right_on(topic)) {
             Ok(partitions) => parts.partitions = partitions,
             Err(error) if error.is_passing() => tracing::warn!(role, %error, "the brokers do not answer"),
             Err(error) => return Err(error.into()),
