@@ -45,15 +45,19 @@ impl Refusal {
         Some(Self { kind, reason: in_short(complaint).to_owned() })
     }
 
-    /// Such as `sasl_ssl://kafka-1.example:9093/1`; empty where it is about none.
+    /// As statistics name it, such as `sasl_ssl://kafka-1.example:9093/1`; `GroupCoordinator` is a connection of its own. Empty
+    /// where it is about none.
     fn broker(&self) -> &str {
-        self.reason.split_once(": ").map(|(broker, _)| broker).filter(|broker| broker.contains("://")).unwrap_or_default()
+        if self.kind == Kind::Token { "" } else { self.reason.split_once(": ").unwrap_or_default().0 }
     }
 
     /// host:port.
     fn address(&self) -> &str {
-        let address = self.broker().split_once("://").map_or("", |(_, rest)| rest);
-        address.rsplit_once('/').map_or(address, |(address, _)| address)
+        let (broker, rest) = self.reason.split_once(": ").unwrap_or_default();
+        // Where the name is not an address, that follows.
+        let place = if broker.contains(':') { broker } else { rest.split_once(": ").unwrap_or_default().0 };
+        let place = place.split_once("://").map_or(place, |(_, place)| place);
+        place.split_once('/').map_or(place, |(address, _)| address)
     }
 
     /// The error that ends a role or a start. Looks into certificates, which may take some seconds.
@@ -230,6 +234,10 @@ mod tests {
             Refusal::of(&format!("[thrd:x]: {broker}: SASL authentication error: Authentication failed (after 3ms in state X)")).unwrap();
         assert_eq!((refused.kind, refused.broker(), refused.address()), (Kind::LogIn, broker, "kafka-1.example:9093"));
         assert_eq!(refused.reason, format!("{broker}: SASL authentication error: Authentication failed"));
+        let coordinator = Refusal::of("GroupCoordinator: 10.0.0.1:9093: SASL authentication error: no (after 3ms in state X)").unwrap();
+        assert_eq!((coordinator.broker(), coordinator.address()), ("GroupCoordinator", "10.0.0.1:9093"));
+        let without_tls = Refusal::of("10.0.0.1:9093/2: SASL authentication error: no").unwrap();
+        assert_eq!((without_tls.broker(), without_tls.address()), ("10.0.0.1:9093/2", "10.0.0.1:9093"));
         for passing in [
             "SASL authentication error: SaslAuthenticateRequest failed: Local: Broker transport failure",
             "SASL PLAIN mechanism handshake failed: Local: Broker transport failure: broker's supported mechanisms: ",
