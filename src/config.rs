@@ -548,7 +548,7 @@ impl Config {
     /// As [`Config::load`], from text. `environment` holds `BELLWETHER_SECTION__KEY` pairs.
     pub fn from_toml(text: &str, environment: &[(String, String)], folder: Option<&Path>) -> Result<Self, Problems> {
         let defaults: Table = DEFAULTS.parse().map_err(|error| Problems(vec![format!("the defaults: {error}")]))?;
-        let mut user: Table = text.parse().map_err(|error: toml::de::Error| Problems(vec![error.to_string().trim_end().to_owned()]))?;
+        let mut user: Table = text.parse().map_err(|error: toml::de::Error| Problems(vec![unreadable(text, &error)]))?;
         let mut problems = Vec::new();
         for (name, value) in environment {
             layers::set_from_environment(&mut user, &defaults, name, value, &mut problems);
@@ -668,7 +668,17 @@ pub fn property_value(value: &str) -> Option<String> {
 }
 
 fn is_secret(key: &str) -> bool {
-    ["password", "secret", "token", "private", "sasl.jaas", "ssl.key.pem", "oauthbearer.config"].iter().any(|word| key.contains(word))
+    ["password", "secret", "passphrase", "private", "sasl.jaas", "ssl.key.pem", "oauthbearer.config"].iter().any(|word| key.contains(word))
+}
+
+/// Why a file is not TOML, with the lines around, unless a secret may stand in them.
+fn unreadable(text: &str, error: &toml::de::Error) -> String {
+    let whole = error.to_string().trim_end().to_owned();
+    let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count());
+    match text.lines().any(|line| is_secret(line) && whole.contains(line.trim())) {
+        true => format!("TOML parse error at line {}: {}", line + 1, error.message()),
+        false => whole,
+    }
 }
 
 fn is_override(name: &str) -> bool {
@@ -814,6 +824,47 @@ mod tests {
             let found = problems(&format!("[kafka.properties]\n'{own}' = 'x'"));
             assert!(found.len() == 1 && found[0].contains(own), "{found:?}");
         }
+    }
+
+    #[test]
+    fn what_librdkafka_holds_secret_is_shown_by_nothing() {
+        // What it keeps out of its own dump of a configuration (_RK_SENSITIVE in rdkafka_conf.c of 2.12.1), and their aliases; not
+        // the places of files and the name of the user, which errors name, and the CAs, which are public.
+        let secrets = [
+            "ssl.key.password",
+            "ssl.key.pem",
+            "ssl.keystore.password",
+            "sasl.password",
+            "sasl.oauthbearer.config",
+            "sasl.oauthbearer.client.secret",
+            "sasl.oauthbearer.client.credentials.client.secret",
+            "sasl.oauthbearer.assertion.private.key.passphrase",
+            "sasl.oauthbearer.assertion.private.key.pem",
+        ];
+        for secret in secrets {
+            let shown = Config::from_toml(&format!("[kafka.properties]\n'{secret}' = 'hunter2'"), &[], None).unwrap().display();
+            assert!(shown.contains(&format!("\"{secret}\" = \"***\"")) && !shown.contains("hunter2"), "{shown}");
+            // Nor where it is written wrong.
+            for wrong in ["'hunter2", "\"hunter2\" x", "hunter2"] {
+                let found = problems(&format!("[kafka.properties]\n'{secret}' = {wrong}\n'client.id' = 'x'")).join("\n");
+                assert!(!found.contains("hunter2") && found.contains("line 2"), "{found}");
+            }
+            let number = problems(&format!("[kafka.properties]\n'{secret}' = 8711")).join("\n");
+            assert!(!number.contains("8711") && number.contains(secret), "{number}");
+        }
+        assert!(problems("[kafka]\nbrokers = 'a").join("\n").contains("brokers = 'a"), "other lines are shown");
+        let shown = Config::from_toml("[kafka.properties]\n'sasl.username' = 'desk'", &[], None).unwrap().display();
+        assert!(shown.contains("desk"), "{shown}");
+    }
+
+    #[test]
+    fn a_file_or_a_way_to_log_in_that_is_not_there_is_named() {
+        let found = problems(
+            "[kafka.properties]\n'ssl.ca.location' = 'probe'\n'ssl.key.location' = '/nowhere'\n'sasl.oauthbearer.method' = 'oidc'",
+        );
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].contains("sasl.oauthbearer.method") && found[0].contains("sasl.oauthbearer.config"), "{found:?}");
+        assert_eq!(found[1], "kafka.properties.\"ssl.key.location\" = \"/nowhere\": the file cannot be read");
     }
 
     #[test]

@@ -76,7 +76,15 @@ fn the_page_gets_a_snapshot_and_then_what_moves() {
 fn a_stop_ends_what_has_no_end_and_closes_the_addresses() {
     let server = Server::with(&HttpConfig { metrics_listen: "127.0.0.1:0".into(), ..config() });
     let (_, events) = limits::begin_stream(connect(server.page), &server::Request::get("/api/v1/events").text(server.page));
-    let kept = connect(server.page);
+    // Answered, so that it is not only in line to be taken.
+    let mut kept = connect(server.page);
+    write!(kept, "GET /live HTTP/1.1\r\nHost: {}\r\n\r\n", server.page).unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}") {
+        let mut byte = [0];
+        kept.read_exact(&mut byte).unwrap();
+        answer.extend(byte);
+    }
     server.stop();
     assert_eq!(events.filter(|line| line == "event: snapshot").count(), 1, "the stream ran, and ended");
     let mut rest = Vec::new();

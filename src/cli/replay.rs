@@ -34,9 +34,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = Config::load(arguments.config.config.as_deref())?;
     super::start_logging(&config.log);
     let topic = &config.kafka.topics.raw;
-    if partition_count(&config.kafka, topic).map_err(|error| unreachable_broker(&config, error))? == 0 {
-        return Err(crate::kafka::Error::MissingTopic(topic.clone()).into());
-    }
+    partition_count(&config.kafka, topic, "Write")?;
     let stop = CancellationToken::new();
     super::stop_on_signals(&stop)?;
     let publisher = Publisher::new(&config.kafka, "replay", max_record_bytes(&config), Arc::new(Metrics::new()))?;
@@ -62,14 +60,6 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     publisher.flush(Duration::from_secs(60))?;
     println!("{sent} items sent to {topic}");
     Ok(())
-}
-
-fn unreachable_broker(config: &Config, error: crate::kafka::Error) -> crate::kafka::Error {
-    crate::kafka::Error::Unreachable {
-        brokers: config.kafka.brokers.clone(),
-        waited: config.kafka.timeout.duration(),
-        cause: error.to_string(),
-    }
 }
 
 /// False when stopped meanwhile.

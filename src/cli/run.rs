@@ -66,7 +66,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         swap: service.running.swap(),
         turn: Mutex::default(),
     };
-    reload_on_hangups(runtime, hangups, Arc::new(reload))?;
+    let reload = Arc::new(reload);
+    let asked = reload.clone();
+    let by_operators = move |actor: &str| asked.run(actor).map(|changes| (&changes).into()).map_err(|refusal| refusal.to_string());
+    service.board.reload_by(Box::new(by_operators));
+    reload_on_hangups(runtime, hangups, reload)?;
     let ended = service.running.wait();
     let outcome = ended.as_ref().map_or_else(ToString::to_string, |()| "drained and committed".to_owned());
     audit.tell(Event::Stop, "process", json!({"outcome": outcome}));

@@ -41,8 +41,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     super::start_logging(&config.log);
     let stop = CancellationToken::new();
     super::stop_on_signals(&stop)?;
-    topics::check(&config.kafka)?;
-    let reader = Reader::new(&config.kafka, PATIENCE, stop)?;
+    topics::check(&config.kafka, |_| "Read")?;
+    let reader = Reader::new(&config.kafka, "trace", PATIENCE, stop)?;
     let trace = Trace::read(&reader, &config, &arguments.alert)?;
     match arguments.json {
         true => println!("{}", serde_json::to_string_pretty(&trace)?),

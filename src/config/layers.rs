@@ -43,6 +43,11 @@ pub fn set_from_environment(user: &mut Table, defaults: &Table, name: &str, valu
 /// Copies `user` over `base`, noting keys that the defaults do not have and values of another type.
 pub fn lay_over(base: &mut Table, user: &Table, path: &str, defaults: &Table, problems: &mut Vec<String>) {
     for (key, value) in user {
+        if path == "kafka.properties" && !value.is_str() {
+            // Its value may be a password.
+            problems.push(format!("{path}.{key:?} must be text, between quotes"));
+            continue;
+        }
         let name = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         let free = matches!(path, "kafka.properties" | "rules") || path.starts_with("rules.");
         match (defaults.get(key), value) {

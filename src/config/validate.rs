@@ -39,6 +39,10 @@ const OWN_PROPERTIES: [&str; 12] = [
     "partition.assignment.strategy",
 ];
 
+/// Properties that name a file of librdkafka's; some of them may name a folder.
+const FILE_PROPERTIES: [&str; 5] =
+    ["ssl.ca.location", "ssl.certificate.location", "ssl.key.location", "ssl.keystore.location", "ssl.crl.location"];
+
 /// `section` is the rule's, or that of what it does otherwise for one subject.
 fn check_rule(rule: &RuleConfig, section: &str, check: &mut impl FnMut(bool, String)) {
     check_thresholds(section, rule, check);
@@ -110,7 +114,17 @@ impl Config {
             );
         }
         for (key, value) in &kafka.properties {
-            check(property_value(value).is_some(), format!("kafka.properties.\"{key}\" = {value:?}: the file cannot be read"));
+            let is_file = FILE_PROPERTIES.contains(&key.as_str()) && value != "probe";
+            let readable = property_value(value).is_some_and(|value| !is_file || std::fs::metadata(value).is_ok());
+            check(readable, format!("kafka.properties.\"{key}\" = {value:?}: the file cannot be read"));
+            let oidc = (key == "sasl.oauthbearer.method" && value == "oidc") || key == "enable.sasl.oauthbearer.unsecure.jwt";
+            check(
+                !oidc,
+                format!(
+                    "kafka.properties.\"{key}\" = {value:?}: no token is fetched or made here; have one written to a file, and set \
+                     \"sasl.oauthbearer.config\" = \"file:/path\" (docs/operations.md, \"Log-in\")"
+                ),
+            );
             check(!OWN_PROPERTIES.contains(&key.as_str()), format!("kafka.properties.\"{key}\" is set by Bellwether itself; remove it"));
         }
         let half_life = self.window.index_half_life;

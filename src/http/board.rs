@@ -3,7 +3,7 @@
 //! A copy for people to look at; nothing in the pipeline reads it back. Memory is bounded by subjects × points.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -71,10 +71,15 @@ struct State {
     /// Partitions of which observations are read again.
     replaying: BTreeSet<i32>,
     troubles: BTreeMap<&'static str, String>,
+    /// By role: who refuses a connection. A commit says nothing of that: it may need another broker, or none.
+    refusals: BTreeMap<&'static str, String>,
     counted: (i64, u64),
     /// By role: records finished, and since when that number has not moved although more wait.
     stalls: BTreeMap<&'static str, (u64, Option<Instant>)>,
 }
+
+/// Asks for a reload in somebody's name: what has changed, or why nothing has.
+pub type Reload = dyn Fn(&str) -> Result<Value, String> + Send + Sync;
 
 pub struct Board {
     config: RwLock<Arc<Config>>,
@@ -82,6 +87,8 @@ pub struct Board {
     metrics: Arc<Metrics>,
     roles: Roles,
     state: Mutex<State>,
+    /// Once the roles run.
+    reload: OnceLock<Box<Reload>>,
 }
 
 fn rounded(value: f64) -> f64 {
@@ -91,7 +98,17 @@ fn rounded(value: f64) -> f64 {
 impl Board {
     pub fn new(config: Arc<Config>, watchlist: Arc<Watchlist>, metrics: Arc<Metrics>, roles: Roles) -> Self {
         let (config, watchlist) = (RwLock::new(config), RwLock::new(watchlist));
-        Self { config, watchlist, metrics, roles, state: Mutex::default() }
+        Self { config, watchlist, metrics, roles, state: Mutex::default(), reload: OnceLock::new() }
+    }
+
+    /// What operators ask for a reload; told once.
+    pub fn reload_by(&self, reload: Box<Reload>) {
+        let _ = self.reload.set(reload);
+    }
+
+    /// `None` while the process starts.
+    pub fn reload(&self, actor: &str) -> Option<Result<Value, String>> {
+        self.reload.get().map(|reload| reload(actor))
     }
 
     /// Others are in force now.
@@ -124,6 +141,15 @@ impl Board {
         match trouble {
             Some(trouble) => state.troubles.insert(role, trouble),
             None => state.troubles.remove(role),
+        };
+    }
+
+    /// What brokers refuse a role a connection, and why; `None` once all take it.
+    pub fn refused(&self, role: &'static str, refusal: Option<String>) {
+        let mut state = self.state();
+        match refusal {
+            Some(refusal) => state.refusals.insert(role, refusal),
+            None => state.refusals.remove(role),
         };
     }
 
@@ -373,14 +399,14 @@ impl Board {
     fn health(&self, state: &State) -> Value {
         let now = EventTime::now().0;
         let mut reasons = self.unready(state);
-        let health = if !state.troubles.is_empty() {
+        let health = if !state.troubles.is_empty() || !state.refusals.is_empty() {
             "degraded"
         } else if !reasons.is_empty() {
             "starting"
         } else {
             "ok"
         };
-        reasons.extend(state.troubles.values().cloned());
+        reasons.extend(state.troubles.values().chain(state.refusals.values()).cloned());
         let lag: i64 = ["classifier", "monitor"].iter().map(|role| self.metrics.consumer_lag.with_label_values(&[role]).get()).sum();
         let rates = state.rates.iter().rev().take(5);
         let rate = rates.clone().map(|(_, rate)| rate).sum::<f64>() / rates.count().max(1) as f64;

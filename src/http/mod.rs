@@ -172,7 +172,8 @@ fn page_router(shared: &Shared, with_metrics: bool) -> Router {
         .route("/status", get(|State(shared): State<Shared>| async move { Json(shared.board.status()) }))
         .route("/api/v1/session", get(session))
         .route("/api/v1/snapshot", get(|State(shared): State<Shared>| async move { Json(shared.board.snapshot().0) }))
-        .route("/api/v1/events", get(events));
+        .route("/api/v1/events", get(events))
+        .route("/api/v1/reload", post(reload));
     if with_metrics {
         guarded = guarded.route("/metrics", get(metrics));
     }
@@ -236,6 +237,17 @@ async fn no_such_page() -> Response {
 
 async fn no_such_method() -> Response {
     error(StatusCode::METHOD_NOT_ALLOWED, "this path does not take that method")
+}
+
+/// Configuration, watchlist and model anew; it goes on to its end even where the client does not wait for it.
+async fn reload(Operator(name): Operator, State(shared): State<Shared>) -> Response {
+    let board = shared.board.clone();
+    match tokio::task::spawn_blocking(move || board.reload(&name)).await {
+        Ok(Some(Ok(changes))) => Json(json!({"reloaded": changes})).into_response(),
+        Ok(Some(Err(why))) => error(StatusCode::CONFLICT, &why),
+        Ok(None) => error(StatusCode::SERVICE_UNAVAILABLE, "the process is starting"),
+        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the reload ended unexpectedly; the log says why"),
+    }
 }
 
 async fn asset(Path(name): Path<String>) -> Response {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, ConsumerGroupMetadata, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -21,6 +21,7 @@ use rdkafka::statistics::{Partition, Statistics};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
+use super::access::{self, Asks, Refusal, Refusals};
 use super::{Complaints, Error, client_config};
 use crate::config::{KafkaConfig, Start};
 use crate::metrics::Metrics;
@@ -108,11 +109,22 @@ struct Context {
     held: Mutex<Held>,
     revoke_deadline: Duration,
     complaints: Complaints,
+    refusals: Mutex<Refusals>,
+    /// Told who refuses a connection, and why, each time that this changes.
+    refused: Box<dyn Fn(Option<String>) + Send + Sync>,
+    asks: Asks,
+    config: KafkaConfig,
     stop: CancellationToken,
 }
 
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // Not all of them come as errors, too.
+        if facility == "FAIL" {
+            self.note_refusal(message);
+        }
         super::log(level, facility, message);
     }
 
@@ -128,6 +140,11 @@ impl ClientContext for Context {
             .sum::<i64>()
             + self.inside.load(Ordering::Relaxed) as i64;
         self.metrics.consumer_lag.with_label_values(&[self.role]).set(lag);
+        let outlasting =
+            self.change_refusals(|refusals| refusals.outlasting(&statistics.brokers, self.config.timeout.duration(), Instant::now()));
+        if let Some(refusal) = outlasting {
+            self.fail(refusal.into_error(&self.config));
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -137,6 +154,13 @@ impl ClientContext for Context {
         }
         self.metrics.kafka_errors.with_label_values(&[self.role]).inc();
         self.complaints.tell(Some(self.role), &error, reason);
+        self.note_refusal(reason);
+    }
+
+    fn generate_oauth_token(&self, property: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        let token = access::token(property)?;
+        self.change_refusals(Refusals::token_came);
+        Ok(token)
     }
 }
 
@@ -203,6 +227,28 @@ impl ConsumerContext for Context {
 }
 
 impl Context {
+    fn note_refusal(&self, complaint: &str) {
+        if let Some(refusal) = Refusal::of(complaint) {
+            self.change_refusals(|refusals| refusals.note(refusal));
+        }
+    }
+
+    fn change_refusals<T>(&self, change: impl FnOnce(&mut Refusals) -> T) -> T {
+        let mut refusals = self.refusals.lock().expect("no holder of this lock panics");
+        let before = refusals.said(&self.config);
+        let changed = change(&mut refusals);
+        let after = refusals.said(&self.config);
+        drop(refusals);
+        if before != after {
+            (self.refused)(after);
+        }
+        changed
+    }
+
+    fn fail(&self, error: Error) {
+        self.waiting.lock().expect("no holder of this lock panics").push_back(SourceEvent::Failed(error));
+    }
+
     fn partitions(&self, list: &TopicPartitionList) -> Vec<i32> {
         list.elements_for_topic(&self.topic).iter().map(|element| element.partition()).collect()
     }
@@ -330,6 +376,7 @@ fn size(records: &[Record]) -> usize {
 
 impl Source {
     /// Joins the group `<kafka.group>-<role>` and reads `topic` until `stop`; the last event is [`SourceEvent::Stopped`].
+    /// `refused` is told what brokers refuse a connection, and why; `None` once all take it again.
     ///
     /// # Errors
     /// [`Error::Client`] where the client's properties are not valid.
@@ -339,8 +386,10 @@ impl Source {
         topic: &str,
         start: Start,
         metrics: Arc<Metrics>,
+        refused: impl Fn(Option<String>) + Send + Sync + 'static,
         stop: CancellationToken,
     ) -> Result<Self, Error> {
+        let group = format!("{}-{role}", config.group);
         let (sender, events) = sync_channel(CHANNEL_EVENTS);
         let context = Context {
             role,
@@ -356,6 +405,10 @@ impl Source {
             revoke_deadline: super::milliseconds(config, "max.poll.interval.ms")
                 .map_or(REVOKE_DEADLINE, |most| REVOKE_DEADLINE.min(most / 2)),
             complaints: Complaints::default(),
+            refusals: Mutex::default(),
+            refused: Box::new(refused),
+            asks: Asks { operation: "Read", topic: topic.to_owned(), group: group.clone(), ..Asks::default() },
+            config: config.clone(),
             stop,
         };
         let reset = match start {
@@ -380,7 +433,7 @@ impl Source {
             client.set(key, value);
         }
         client
-            .set("group.id", format!("{}-{role}", config.group))
+            .set("group.id", group)
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("isolation.level", "read_committed")
@@ -463,6 +516,10 @@ impl Committer {
         }
     }
 
+    pub(super) fn topic(&self) -> &str {
+        &self.topic
+    }
+
     /// Who this member is in its group, for the broker to refuse one that no longer is.
     pub(super) fn group_metadata(&self) -> Option<ConsumerGroupMetadata> {
         self.consumer.group_metadata()
@@ -483,7 +540,11 @@ impl Committer {
     pub fn committed(&self, partition: i32, timeout: Duration) -> Result<Option<(i64, String)>, Error> {
         let mut list = TopicPartitionList::new();
         list.add_partition(&self.topic, partition);
-        let committed = self.consumer.committed_offsets(list, timeout)?;
+        let committed = self.consumer.committed_offsets(list, timeout).map_err(|error| {
+            let asks = &self.consumer.context().asks;
+            let denied = error.rdkafka_error_code().and_then(|code| asks.denied(code, format!("reading what is committed: {error}")));
+            denied.unwrap_or_else(|| error.into())
+        })?;
         Ok(committed.elements_for_topic(&self.topic).first().and_then(|element| match element.offset() {
             Offset::Offset(offset) => Some((offset, element.metadata().to_owned())),
             _ => None,
@@ -534,8 +595,8 @@ fn poll(consumer: &BaseConsumer<Context>) {
                 }
                 Err(KafkaError::PartitionEOF(partition)) => ended.push(partition),
                 Err(error) => {
-                    if let Some(failure) = failure(&error, &context.topic) {
-                        context.waiting.lock().expect("no holder of this lock panics").push_back(SourceEvent::Failed(failure));
+                    if let Some(failure) = failure(&error, &context.asks) {
+                        context.fail(failure);
                     }
                     // All others are counted and logged by the context, and the client tries again.
                     break;
@@ -558,11 +619,13 @@ fn poll(consumer: &BaseConsumer<Context>) {
 }
 
 /// What an error from polling means for the member; `None`: the client goes on by itself.
-fn failure(error: &KafkaError, topic: &str) -> Option<Error> {
+fn failure(error: &KafkaError, asks: &Asks) -> Option<Error> {
     let code = error.rdkafka_error_code()?;
-    let cause = error.to_string();
-    match (error, super::mend(code)) {
-        (_, Some(mend)) => Some(Error::Denied { cause, mend }),
+    let (cause, topic) = (error.to_string(), &asks.topic);
+    match (error, asks.denied(code, cause.as_str())) {
+        // A broker refuses a connection, which is not all of them: see `Refusals`.
+        _ if matches!(code, RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed) => None,
+        (_, Some(denied)) => Some(denied),
         (_, None) if matches!(code, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
             Some(Error::Aborted(format!("{topic}: {cause}")))
         }

@@ -16,6 +16,7 @@ use rdkafka::producer::Producer;
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
+use super::access::Asks;
 use super::consumer::{Committer, Offsets};
 use super::producer::{Client, Outgoing, Publisher};
 use crate::config::KafkaConfig;
@@ -43,6 +44,7 @@ pub struct Delivery {
     transaction_timeout: Duration,
     /// Told what waits while the brokers do not answer.
     waiting: Box<dyn Fn(&str) + Send>,
+    asks: Asks,
     stop: CancellationToken,
 }
 
@@ -65,8 +67,10 @@ impl Delivery {
         let transactional_id = config.transactions.then(|| transactional_id(config, role));
         let publisher = Publisher::with_transactions(config, role, max_bytes, metrics, transactional_id.as_deref())?;
         let transaction_timeout = super::producer::transaction_timeout(config);
-        let delivery =
-            Self { publisher, committer, transactional_id, opened: Cell::new(None), transaction_timeout, waiting: Box::new(waiting), stop };
+        let role = format!("{}-{role}", config.group);
+        let asks = Asks { transactional_ids: format!("{role}-"), group: role, ..Asks::default() };
+        let waiting = Box::new(waiting);
+        let delivery = Self { publisher, committer, transactional_id, opened: Cell::new(None), transaction_timeout, waiting, asks, stop };
         if delivery.transactional_id.is_some() {
             delivery.transact("starting transactions", |producer| producer.init_transactions(CALL_TIMEOUT))?;
         }
@@ -195,12 +199,14 @@ impl Delivery {
             Some((code, _)) if told.is_fatal() => code,
             _ => told.code(),
         };
-        let cause = match self.publisher.refused() {
-            Some(refused) if code == RDKafkaErrorCode::TopicAuthorizationFailed => format!("{what}: {refused}"),
-            _ => format!("{what}: {told}"),
-        };
-        match (super::mend(code), code) {
-            (Some(mend), _) => Error::Denied { cause, mend },
+        let refused = self.publisher.refused().filter(|_| code == RDKafkaErrorCode::TopicAuthorizationFailed);
+        // The partition's name stands between quotes.
+        let output = refused.as_ref().and_then(|refused| refused.split('"').nth(1)).map(|topic| ("Write", topic));
+        let (operation, topic) = output.unwrap_or(("Read", self.committer.topic()));
+        let asks = Asks { operation, topic: topic.to_owned(), ..self.asks.clone() };
+        let cause = format!("{what}: {}", refused.as_ref().map_or(told as &dyn std::fmt::Display, |refused| refused));
+        match (asks.denied(code, cause.as_str()), code) {
+            (Some(denied), _) => denied,
             (
                 None,
                 RDKafkaErrorCode::Fenced

@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, NoCustomPartitioner, Producer, ProducerContext, ThreadedProducer};
 
+use super::access::{self, Asks};
 use super::{Complaints, Error, client_config};
 use crate::config::KafkaConfig;
 use crate::metrics::Metrics;
@@ -41,8 +42,8 @@ pub(super) struct Context {
     role: &'static str,
     metrics: Arc<Metrics>,
     failed: AtomicU64,
-    /// Of the first failure, and what to do about it.
-    cause: Mutex<Option<(String, Option<&'static str>)>>,
+    /// Of the first failure, and whether it is a refusal.
+    cause: Mutex<Option<(String, Option<Error>)>>,
     /// The largest record that its topic did not take: a refusal is of a whole batch, and blames all that are in it.
     oversized: Mutex<Option<Oversized>>,
     /// The first partition that was refused a place in the transaction, in librdkafka's words.
@@ -60,8 +61,12 @@ impl Context {
     fn note_failure(&self, topic: &str, error: &KafkaError, bytes: usize, origin: Option<RawPlace>) {
         self.failed.fetch_add(1, Ordering::SeqCst);
         let code = error.rdkafka_error_code();
-        let mend = code.and_then(super::mend);
-        self.cause.lock().expect("no holder of this lock panics").get_or_insert_with(|| (format!("{topic}: {error}"), mend));
+        self.cause.lock().expect("no holder of this lock panics").get_or_insert_with(|| {
+            let cause = format!("{topic}: {error}");
+            let asks = Asks { operation: "Write", topic: topic.to_owned(), ..Asks::default() };
+            let denied = code.and_then(|code| asks.denied(code, cause.as_str()));
+            (cause, denied)
+        });
         if code == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
             let mut oversized = self.oversized.lock().expect("no holder of this lock panics");
             if oversized.as_ref().is_none_or(|largest| largest.bytes < bytes) {
@@ -72,9 +77,16 @@ impl Context {
 }
 
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, property: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        access::token(property)
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // The error of the transaction does not say which topic it is about.
-        if facility == "ADDPARTS" {
+        // The error of the transaction does not say which topic it is about. The partitions of others are not attempted then.
+        if facility == "ADDPARTS" && message.contains("authorization failed") {
+            let message = access::in_short(message);
             self.refused.lock().expect("no holder of this lock panics").get_or_insert_with(|| message.to_owned());
         }
         super::log(level, facility, message);
@@ -234,7 +246,7 @@ impl Publisher {
             return Err(Error::OutputTooLarge { topic, bytes, origin });
         }
         match cause {
-            Some((cause, Some(mend))) => Err(Error::Denied { cause, mend }),
+            Some((_, Some(denied))) => Err(denied),
             Some((cause, None)) => Err(Error::Publish { lost, cause }),
             None => Ok(()),
         }

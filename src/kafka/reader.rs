@@ -9,6 +9,7 @@ use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
+use super::access::Asks;
 use super::{Error, Quiet, client_config};
 use crate::config::KafkaConfig;
 use crate::news::EventTime;
@@ -17,6 +18,7 @@ use crate::news::EventTime;
 pub struct Reader {
     committed: BaseConsumer<Quiet>,
     uncommitted: BaseConsumer<Quiet>,
+    group: String,
     patience: Duration,
     stop: CancellationToken,
 }
@@ -32,11 +34,13 @@ pub struct Passing<'a> {
 }
 
 impl Reader {
+    /// In the name of the group `<kafka.group>-<role>`, which this user may use, but no member of it.
     /// `patience`: how long the brokers may give nothing. `stop` ends a reading at once.
     ///
     /// # Errors
     /// [`Error::Client`] where the client's properties are not valid.
-    pub fn new(config: &KafkaConfig, patience: Duration, stop: CancellationToken) -> Result<Self, Error> {
+    pub fn new(config: &KafkaConfig, role: &str, patience: Duration, stop: CancellationToken) -> Result<Self, Error> {
+        let group = format!("{}-{role}", config.group);
         let client = |isolation: &str| -> Result<BaseConsumer<Quiet>, Error> {
             let mut client = client_config(config);
             let defaults = [
@@ -50,19 +54,21 @@ impl Reader {
                 client.set(key, value);
             }
             client
-                .set("group.id", format!("{}-reader", config.group))
+                .set("group.id", &group)
                 .set("enable.auto.commit", "false")
                 .set("isolation.level", isolation)
                 .set("enable.partition.eof", "true")
                 .set("auto.offset.reset", "earliest");
             Ok(client.create_with_context(Quiet::default())?)
         };
-        Ok(Self { committed: client("read_committed")?, uncommitted: client("read_uncommitted")?, patience, stop })
+        let (committed, uncommitted) = (client("read_committed")?, client("read_uncommitted")?);
+        Ok(Self { committed, uncommitted, group, patience, stop })
     }
 
     /// # Errors
     /// [`Error::Brokers`] where they do not say.
     pub fn partition_count(&self, topic: &str) -> Result<i32, Error> {
+        self.serve_events();
         let metadata = self.uncommitted.fetch_metadata(Some(topic), self.patience)?;
         Ok(metadata.topics().iter().find(|found| found.name() == topic).map_or(0, |found| found.partitions().len() as i32))
     }
@@ -74,7 +80,8 @@ impl Reader {
     /// of another producer's open transaction: then it waits until that has ended.
     ///
     /// # Errors
-    /// [`Error::HangingTransaction`], or [`Error::Brokers`] where the brokers fail or give nothing for the patience.
+    /// [`Error::HangingTransaction`]; [`Error::Denied`]; [`Error::Brokers`] where the brokers fail or give nothing for the
+    /// patience.
     pub fn read(&self, topic: &str, partitions: &[(i32, Option<EventTime>)], mut each: impl FnMut(Passing<'_>)) -> Result<bool, Error> {
         let Some((list, at_most)) = self.spans(topic, partitions)? else { return Ok(!self.stop.is_cancelled()) };
         let mut open: BTreeSet<i32> = list.elements_for_topic(topic).iter().map(|element| element.partition()).collect();
@@ -96,20 +103,36 @@ impl Reader {
                     open.remove(&partition);
                     last_progress = Instant::now();
                 }
-                Some(Err(error)) if last_progress.elapsed() > self.patience => return Err(error.into()),
+                Some(Err(error)) => {
+                    let asks = Asks { operation: "Read", topic: topic.to_owned(), group: self.group.clone(), ..Asks::default() };
+                    let denied = error.rdkafka_error_code().and_then(|code| asks.denied(code, format!("reading {topic:?}: {error}")));
+                    match denied {
+                        Some(denied) => return Err(denied),
+                        None if last_progress.elapsed() > self.patience => return Err(error.into()),
+                        None => {}
+                    }
+                }
                 None if last_progress.elapsed() > self.patience => {
                     return Err(Error::Brokers(format!("reading {topic} stood still for {:?}", self.patience)));
                 }
-                Some(Err(_)) | None => {}
+                None => {}
             }
         }
         self.committed.assign(&TopicPartitionList::new())?;
         Ok(true)
     }
 
+    /// A client gets its token, where it logs in with one, only when it is polled. Nothing is assigned now, so nothing is read.
+    fn serve_events(&self) {
+        for client in [&self.committed, &self.uncommitted] {
+            while client.poll(Duration::ZERO).is_some() {}
+        }
+    }
+
     /// Where to begin in each partition that holds something, and how many offsets lie before the ends. `None`: nothing
     /// to read, or stopped.
     fn spans(&self, topic: &str, partitions: &[(i32, Option<EventTime>)]) -> Result<Option<(TopicPartitionList, u64)>, Error> {
+        self.serve_events();
         let (mut list, mut times) = (TopicPartitionList::new(), TopicPartitionList::new());
         let mut ends = BTreeMap::new();
         let mut at_most = 0;

@@ -1,12 +1,12 @@
 //! The Kafka topics: whether they are there, how many partitions they have, and creating them.
 
-use std::time::Duration;
+use std::ffi::CString;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 
+use super::access::{self, Asks};
+use super::inquiry::Inquiry;
 use super::{Error, Quiet, client_config};
 use crate::config::{Config, KafkaConfig};
 
@@ -17,51 +17,61 @@ pub struct Partitions {
     pub observations: i32,
 }
 
-/// Checks that every topic exists and that observations and windows are co-partitioned.
+/// Checks that every topic exists and that observations and windows are co-partitioned. `right` is the right that is needed on
+/// a topic, by its key in `kafka.topics`.
 ///
 /// # Errors
-/// [`Error::Unreachable`], [`Error::MissingTopic`] or [`Error::NotCoPartitioned`].
-pub fn check(config: &KafkaConfig) -> Result<Partitions, Error> {
-    let consumer: BaseConsumer<Quiet> = client_config(config).create_with_context(Quiet::default())?;
-    let waited = config.timeout.duration();
-    let metadata = consumer.fetch_metadata(None, waited).map_err(|error| Error::Unreachable {
-        brokers: config.brokers.clone(),
-        waited,
-        cause: error.to_string(),
-    })?;
-    let count = |name: &str| {
+/// [`Error::Unreachable`], [`Error::Denied`], [`Error::Untrusted`], [`Error::MissingTopic`] or [`Error::NotCoPartitioned`].
+pub fn check(config: &KafkaConfig, right: impl Fn(&str) -> &'static str) -> Result<Partitions, Error> {
+    let inquiry = Inquiry::new(config)?;
+    let metadata = inquiry.metadata(None)?;
+    let names = &config.topics;
+    let partitions = |key: &str, name: &str| {
         let topic = metadata.topics().iter().find(|topic| topic.name() == name && topic.error().is_none());
         match topic.map(|topic| topic.partitions().len() as i32) {
             Some(count) if count > 0 => Ok(count),
-            _ => Err(why_unseen(&consumer, name, waited)),
+            _ => Err(why_unseen(&inquiry, name, right(key))),
         }
     };
-    for (_, name) in config.topics.all() {
-        count(name)?;
+    for (key, name) in names.all() {
+        partitions(key, name)?;
     }
-    let (one, two) = (&config.topics.observations, &config.topics.windows);
-    let (one_count, two_count) = (count(one)?, count(two)?);
+    let (one, two) = (&names.observations, &names.windows);
+    let (one_count, two_count) = (partitions("observations", one)?, partitions("windows", two)?);
     if one_count != two_count {
         return Err(Error::NotCoPartitioned { one: one.clone(), one_count, two: two.clone(), two_count });
     }
-    Ok(Partitions { raw: count(&config.topics.raw)?, observations: one_count })
+    Ok(Partitions { raw: partitions("raw", &names.raw)?, observations: one_count })
 }
 
 /// A topic that this user may not see is left out of the list of all; asked for by its name, the brokers say so.
-fn why_unseen(consumer: &BaseConsumer<Quiet>, name: &str, timeout: Duration) -> Error {
-    let metadata = consumer.fetch_metadata(Some(name), timeout);
-    let code = metadata.ok().and_then(|metadata| metadata.topics().iter().find_map(|topic| topic.error())).map(RDKafkaErrorCode::from);
-    match code.and_then(|code| Some((code, super::mend(code)?))) {
-        Some((code, mend)) => Error::Denied { cause: format!("Kafka topic {name:?}: {code}"), mend },
-        None => Error::MissingTopic(name.to_owned()),
+fn why_unseen(inquiry: &Inquiry<'_>, name: &str, right: &'static str) -> Error {
+    match count(inquiry, name, right) {
+        Ok(_) => Error::MissingTopic(name.to_owned()),
+        Err(error) => error,
     }
 }
 
-/// Partitions of one topic.
-pub fn partition_count(config: &KafkaConfig, topic: &str) -> Result<i32, Error> {
-    let consumer: BaseConsumer<Quiet> = client_config(config).create_with_context(Quiet::default())?;
-    let metadata = consumer.fetch_metadata(Some(topic), config.timeout.duration())?;
-    Ok(metadata.topics().iter().find(|found| found.name() == topic).map_or(0, |found| found.partitions().len() as i32))
+/// Partitions of one topic. `right` is what is needed on it.
+///
+/// # Errors
+/// [`Error::MissingTopic`]; otherwise as [`check`].
+pub fn partition_count(config: &KafkaConfig, topic: &str, right: &'static str) -> Result<i32, Error> {
+    count(&Inquiry::new(config)?, topic, right)
+}
+
+fn count(inquiry: &Inquiry<'_>, name: &str, right: &'static str) -> Result<i32, Error> {
+    let metadata = inquiry.metadata(Some(name))?;
+    let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else {
+        return Err(Error::MissingTopic(name.to_owned()));
+    };
+    let asks = Asks { operation: right, topic: name.to_owned(), ..Asks::default() };
+    let code = topic.error().map(RDKafkaErrorCode::from);
+    match code.and_then(|code| asks.denied(code, format!("Kafka topic {name:?}: {code}"))) {
+        Some(denied) => Err(denied),
+        None if topic.partitions().is_empty() => Err(Error::MissingTopic(name.to_owned())),
+        None => Ok(topic.partitions().len() as i32),
+    }
 }
 
 /// A topic as `topics create` makes it.
@@ -103,9 +113,15 @@ pub fn max_record_bytes(config: &Config) -> usize {
 /// Creates the topics that are missing; gives for each its name and whether it was made now.
 ///
 /// # Errors
-/// [`Error::Create`] with the broker's word for every topic that could not be made.
+/// Where the brokers cannot be asked, as [`check`]; [`Error::Create`] with the broker's word for every topic that could
+/// not be made.
 pub async fn create(config: &Config) -> Result<Vec<(String, bool)>, Error> {
-    let admin: AdminClient<DefaultClientContext> = client_config(&config.kafka).create()?;
+    // Why there is no answer, the client that creates topics would not say: nobody sees its events.
+    Inquiry::new(&config.kafka)?.metadata(None)?;
+    let admin: AdminClient<Quiet> = client_config(&config.kafka).create_with_context(Quiet::default())?;
+    if access::mechanism(&config.kafka) == "OAUTHBEARER" {
+        set_token(&admin, &config.kafka)?;
+    }
     let (plans, create) = (plan(config), &config.kafka.create);
     let topics: Vec<NewTopic<'_>> = plans
         .iter()
@@ -127,8 +143,43 @@ pub async fn create(config: &Config) -> Result<Vec<(String, bool)>, Error> {
         match result {
             Ok(name) => made.push((name, true)),
             Err((name, RDKafkaErrorCode::TopicAlreadyExists)) => made.push((name, false)),
-            Err((name, error)) => failures.push(format!("{name}: {error}")),
+            Err((name, code)) => {
+                let asks = Asks { operation: "Create", topic: name.clone(), ..Asks::default() };
+                match asks.denied(code, format!("creating Kafka topic {name:?}: {code}")) {
+                    Some(denied) => return Err(denied),
+                    None => failures.push(format!("{name}: {code}")),
+                }
+            }
         }
     }
     if failures.is_empty() { Ok(made) } else { Err(Error::Create(failures.join("; "))) }
+}
+
+/// A client that creates topics asks for a token, as any does; nobody sees its events, so it is given one.
+fn set_token(admin: &AdminClient<Quiet>, config: &KafkaConfig) -> Result<(), Error> {
+    use rdkafka::bindings::rd_kafka_oauthbearer_set_token;
+    let invalid = |cause: String| Error::Denied { cause, mend: access::mend_token() };
+    let token = access::token(config.properties.get(access::TOKEN).map(String::as_str)).map_err(|error| invalid(error.to_string()))?;
+    let text = |text: String| CString::new(text).map_err(|error| invalid(error.to_string()));
+    let (value, principal) = (text(token.token)?, text(token.principal_name)?);
+    // SAFETY: the client lives as long as `admin`, the strings until the call is over; no extensions and no place for words
+    // on what went wrong are given.
+    let code = unsafe {
+        let client = admin.inner().native_ptr();
+        let no_extensions = std::ptr::null_mut();
+        rd_kafka_oauthbearer_set_token(
+            client,
+            value.as_ptr(),
+            token.lifetime_ms,
+            principal.as_ptr(),
+            no_extensions,
+            0,
+            std::ptr::null_mut(),
+            0,
+        )
+    };
+    match RDKafkaErrorCode::from(code) {
+        RDKafkaErrorCode::NoError => Ok(()),
+        code => Err(invalid(format!("the token is not taken: {code}"))),
+    }
 }

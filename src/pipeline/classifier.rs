@@ -68,6 +68,12 @@ impl Parts {
         let board = self.board.clone();
         move |what| board.trouble(role, Some(format!("{role}: the brokers do not answer: {what}")))
     }
+
+    /// Shows that brokers refuse a connection, until they take it.
+    pub(super) fn refused(&self, role: &'static str) -> impl Fn(Option<String>) + Send + Sync + 'static {
+        let board = self.board.clone();
+        move |refusal| board.refused(role, refusal.map(|refusal| format!("{role}: {refusal}")))
+    }
 }
 
 /// A decoded record, or why it could not be.
@@ -92,7 +98,7 @@ enum Step {
 /// The first thing that makes going on unsafe: nothing after it is committed.
 pub fn run(parts: Parts, classify: Arc<dyn Classify>, stop: CancellationToken) -> Result<(), Error> {
     let config = &parts.config.kafka;
-    let source = Source::start(config, ROLE, &config.topics.raw, config.start, parts.metrics.clone(), stop.clone())?;
+    let source = Source::start(config, ROLE, &config.topics.raw, config.start, parts.metrics.clone(), parts.refused(ROLE), stop.clone())?;
     parts.metrics.records_in_flight.set(0);
     let largest = max_record_bytes(&parts.config);
     let delivery = Delivery::start(config, ROLE, largest, parts.metrics.clone(), source.committer(), parts.waiting(ROLE), stop.clone())?;

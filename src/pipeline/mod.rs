@@ -82,6 +82,16 @@ impl Roles {
         }
     }
 
+    /// The right that these roles need on a topic, by its key in `kafka.topics`; docs/operations.md has the whole list.
+    fn right_on(self, topic: &str) -> &'static str {
+        match (self, topic) {
+            (Self::Both, "observations") | (Self::Monitor | Self::Both, "windows" | "alerts") => "Read and Write",
+            (Self::Classifier | Self::Both, "raw") | (Self::Monitor, "observations") => "Read",
+            (_, "dead") | (Self::Classifier | Self::Both, "scored") | (Self::Classifier, "observations") => "Write",
+            _ => "Describe",
+        }
+    }
+
     pub fn classifies(self) -> bool {
         self != Self::Monitor
     }
@@ -117,7 +127,7 @@ pub fn start(
     let classifies = inputs.classify.is_some();
     let swap = Arc::new(Swap::new(inputs.clone(), &stop));
     let parts = classifier::Parts {
-        partitions: kafka::topics::check(&config.kafka)?,
+        partitions: kafka::topics::check(&config.kafka, |topic| roles.right_on(topic))?,
         config: config.clone(),
         watchlist: inputs.watchlist.clone(),
         texts: inputs.texts.clone(),
@@ -142,13 +152,13 @@ pub fn start(
     if classifies {
         let (parts, stop, swap) = (parts.clone(), stop.clone(), swap.clone());
         let generation = |parts, classify: Option<_>, stop| classify.map_or(Ok(()), |classify| classifier::run(parts, classify, stop));
-        spawn(classifier::ROLE, Box::new(move || generations(classifier::ROLE, parts, &swap, &stop, generation)))?;
+        spawn(classifier::ROLE, Box::new(move || generations(Roles::Classifier, parts, &swap, &stop, generation)))?;
     }
     if roles.monitors() {
         let (stop, swap) = (stop.clone(), swap.clone());
         spawn(
             monitor::ROLE,
-            Box::new(move || generations(monitor::ROLE, parts, &swap, &stop, |parts, _, stop| monitor::run(parts, stop))),
+            Box::new(move || generations(Roles::Monitor, parts, &swap, &stop, |parts, _, stop| monitor::run(parts, stop))),
         )?;
     }
     Ok(Running { results, open, stop, deadline: config.shutdown.deadline, swap })
@@ -157,12 +167,13 @@ pub fn start(
 /// Runs a role in generations: a failure that may pass ends one, with all its state, and the next joins the group anew
 /// and goes on from what is committed.
 fn generations(
-    role: &'static str,
+    roles: Roles,
     mut parts: classifier::Parts,
     swap: &Swap,
     stop: &CancellationToken,
     generation: impl Fn(classifier::Parts, Option<Arc<dyn Classify>>, CancellationToken) -> Result<(), Error>,
 ) -> Result<(), Error> {
+    let role = roles.as_str();
     let mut pause = SHORTEST_PAUSE;
     while !stop.is_cancelled() {
         let began = Instant::now();
@@ -201,7 +212,7 @@ fn generations(
         if stop.is_cancelled() {
             return Ok(());
         }
-        match kafka::topics::check(&parts.config.kafka) {
+        match kafka::topics::check(&parts.config.kafka, |topic| roles.right_on(topic)) {
             Ok(partitions) => parts.partitions = partitions,
             Err(error) if error.is_passing() => tracing::warn!(role, %error, "the brokers do not answer"),
             Err(error) => return Err(error.into()),

@@ -43,7 +43,15 @@ struct Monitor {
 pub fn run(parts: Parts, stop: CancellationToken) -> Result<(), Error> {
     let config = &parts.config.kafka;
     // A new group reads the whole log: which alerts there are must not depend on when it was started.
-    let source = Source::start(config, ROLE, &config.topics.observations, Start::Earliest, parts.metrics.clone(), stop.clone())?;
+    let source = Source::start(
+        config,
+        ROLE,
+        &config.topics.observations,
+        Start::Earliest,
+        parts.metrics.clone(),
+        parts.refused(ROLE),
+        stop.clone(),
+    )?;
     let largest = max_record_bytes(&parts.config);
     let mut monitor = Monitor {
         delivery: Delivery::start(config, ROLE, largest, parts.metrics.clone(), source.committer(), parts.waiting(ROLE), stop.clone())?,

@@ -43,7 +43,7 @@ pub fn read_back(
     }
     let started = Instant::now();
     let (config, topics) = (&parts.config, &parts.config.kafka.topics);
-    let reader = Reader::new(&config.kafka, PATIENCE, stop.clone())?;
+    let reader = Reader::new(&config.kafka, super::monitor::ROLE, PATIENCE, stop.clone())?;
     let mut pasts: BTreeMap<i32, Past> =
         checkpoints.iter().map(|(&partition, (_, checkpoint))| (partition, Past::new(config, checkpoint.closed_until))).collect();
     let spans: Vec<(i32, Option<EventTime>)> = pasts.iter().map(|(&partition, past)| (partition, Some(past.from))).collect();

@@ -3,12 +3,14 @@
 //! Waiting is polling with a deadline and a message that says what did not come.
 #![allow(dead_code)] // Each test file uses its part.
 
+pub mod certificates;
 pub mod cluster;
 pub mod model;
 pub mod newsroom;
 pub mod observations;
 pub mod past;
 pub mod proxy;
+pub mod rights;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -56,11 +58,22 @@ pub fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Beside the one of every node, which is open to all.
+pub struct Listener<'text> {
+    pub name: &'text str,
+    pub protocol: &'text str,
+    pub port: u16,
+    /// The port that clients are told.
+    pub advertised: u16,
+}
+
 /// One Apache Kafka node of this test's own.
 pub struct Broker {
     folder: tempfile::TempDir,
     port: u16,
     controller_port: u16,
+    /// Known by SCRAM-SHA-512 from the first start on, as `name=password`.
+    users: String,
     /// Of a node by itself; those of a cluster share one.
     turn: Option<MutexGuard<'static, ()>>,
 }
@@ -79,12 +92,24 @@ impl Broker {
 
     /// With one more listener: on `port`, for clients told that it is on `advertised`.
     pub fn start_with_listener(name: &str, protocol: &str, port: u16, advertised: u16, properties: &str) -> Self {
-        let broker = Self::prepare(free_port(), properties, Some(turn()));
+        Self::start_with_listeners(&[Listener { name, protocol, port, advertised }], "", properties)
+    }
+
+    /// With more listeners, and users that are known by SCRAM-SHA-512, as `name=password`, with spaces between.
+    pub fn start_with_listeners(listeners: &[Listener<'_>], users: &str, properties: &str) -> Self {
+        let mut broker = Self::prepare(free_port(), properties, Some(turn()));
+        broker.users = users.to_owned();
         let Self { port: own, controller_port, .. } = broker;
+        let all = |one: &dyn Fn(&Listener<'_>) -> String| listeners.iter().map(|listener| one(listener) + ",").collect::<String>();
+        let (open, told, protocols) = (
+            all(&|listener| format!("{}://127.0.0.1:{}", listener.name, listener.port)),
+            all(&|listener| format!("{}://127.0.0.1:{}", listener.name, listener.advertised)),
+            all(&|listener| format!("{}:{}", listener.name, listener.protocol)),
+        );
         let listeners = format!(
-            "listeners=PLAINTEXT://127.0.0.1:{own},{name}://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{own},{name}://127.0.0.1:{advertised}\n\
-             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,{name}:{protocol},CONTROLLER:PLAINTEXT\n{properties}"
+            "listeners={open}PLAINTEXT://127.0.0.1:{own},CONTROLLER://127.0.0.1:{controller_port}\n\
+             advertised.listeners={told}PLAINTEXT://127.0.0.1:{own}\n\
+             listener.security.protocol.map={protocols}PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n{properties}"
         );
         std::fs::write(broker.folder.path().join("extra.properties"), listeners).unwrap();
         broker.restart();
@@ -94,13 +119,13 @@ impl Broker {
     fn prepare(controller_port: u16, properties: &str, turn: Option<MutexGuard<'static, ()>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("extra.properties"), properties).unwrap();
-        Self { folder, port: free_port(), controller_port, turn }
+        Self { folder, port: free_port(), controller_port, users: String::new(), turn }
     }
 
     fn command(&self, verb: &str, arguments: &[&str]) {
         let script = root().join("tests/kafka/broker");
         let mut command = Command::new(&script);
-        command.arg(verb).arg(self.folder.path()).args(arguments);
+        command.arg(verb).arg(self.folder.path()).args(arguments).env("KAFKA_SCRAM_USERS", &self.users);
         // Ends with this process, even if that is killed.
         if std::env::var_os("KAFKA_BROKER_OWNER").is_none() {
             command.env("KAFKA_BROKER_OWNER", std::process::id().to_string());

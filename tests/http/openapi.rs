@@ -90,6 +90,11 @@ fn assert_as_documented(document: &Value, method: &str, path: &str, answer: &Ans
     }
 }
 
+/// As [`assert_as_documented`], by the document as it lies there.
+pub fn assert_documented(method: &str, path: &str, answer: &Answer) {
+    assert_as_documented(&document(), method, path, answer);
+}
+
 /// Ready, with two subjects and an open alert.
 pub fn busy_server(http: &HttpConfig) -> Server {
     let server = Server::with(http);
