@@ -55,11 +55,12 @@ test-training: build ## run the tests of the fine-tuning pipeline (installs PyTo
 	@scripts/setup training
 	@cd training && BELLWETHER=$(BINARY) exec $(PYTHON) -m pytest $(ARGS)
 
-check: ## check format, lints and documentation
+check: ## check format, lints, documentation, and what the program is built from
 	@scripts/setup check
 	cargo fmt --check
 	cargo clippy --release --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --release --no-deps
+	$(BELLWETHER_RUNTIME_DIR)/cargo-deny/bin/cargo-deny check bans licenses sources
 
 bench: ## measure what docs/performance.md says, or the parts of it that ARGS names (heavy)
 	@scripts/setup bench

@@ -12,7 +12,7 @@ use crate::config::{Config, ModelConfig};
 use crate::enrich::Watchlist;
 use crate::http::board::Board;
 use crate::metrics::Metrics;
-use crate::news::Sentiment;
+use crate::news::{ModelIdentity, Sentiment};
 use crate::pipeline::{Inputs, Roles, Swap};
 
 /// Headlines whose sentiment is plain, by which a new model is compared with the one in force.
@@ -35,11 +35,11 @@ pub enum Refusal {
     #[error(transparent)]
     Model(#[from] crate::classify::Error),
     #[error(
-        "the model {name} {version} says the same as the one in force of {alike} of {probes} plain headlines, and must of {}%: \
+        "the model {} {} says the same as the one in force of {alike} of {probes} plain headlines, and must of {}%: \
          is it the right directory, and are its labels in order?",
-        LEAST_AGREEMENT * 100.0
+        model.name, model.version, LEAST_AGREEMENT * 100.0
     )]
-    Stranger { name: String, version: String, alike: usize, probes: usize },
+    Stranger { model: ModelIdentity, alike: usize, probes: usize },
 }
 
 /// What is in force now that was not before.
@@ -48,8 +48,7 @@ pub struct Changes {
     /// Keys of the configuration.
     pub keys: Vec<String>,
     pub watchlist: bool,
-    /// Name and version of the new model.
-    pub model: Option<(String, String)>,
+    pub model: Option<ModelIdentity>,
 }
 
 /// Reloads one process.
@@ -88,9 +87,9 @@ impl Reload {
             }
         };
         let config = inputs.config.clone();
-        if let Some((name, version)) = &changes.model {
+        if let Some(model) = &changes.model {
             let old = before.classify.as_ref().map(|classify| json!(classify.identity()));
-            self.audit.tell(Event::ModelChanged, actor, json!({"from": old, "to": {"name": name, "version": version}}));
+            self.audit.tell(Event::ModelChanged, actor, json!({"from": old, "to": model}));
         }
         let from = before.config.version();
         let detail = json!({"from": from, "to": config.version(), "keys": changes.keys, "watchlist": changes.watchlist});
@@ -111,7 +110,10 @@ impl Reload {
         let watchlist = Watchlist::of(&config)?;
         let config = Arc::new(config);
         let (classify, model) = match &before.classify {
-            Some(classify) => self.model(classify, &before.config.model, &config.model)?,
+            Some(classify) => {
+                let (classify, new) = self.model(classify, &before.config.model, &config.model)?;
+                (Some(classify), new)
+            }
             None => (None, None),
         };
         let changes = Changes { keys, watchlist: !watchlist.is_same(&before.watchlist), model };
@@ -124,13 +126,13 @@ impl Reload {
         old: &Arc<dyn Classify>,
         before: &ModelConfig,
         config: &ModelConfig,
-    ) -> Result<(Option<Arc<dyn Classify>>, Option<(String, String)>), Refusal> {
+    ) -> Result<(Arc<dyn Classify>, Option<ModelIdentity>), Refusal> {
         let same_settings = json!(before) == json!(config);
         if same_settings && identity(config)?.is_none_or(|identity| identity == *old.identity()) {
-            return Ok((Some(old.clone()), None));
+            return Ok((old.clone(), None));
         }
         let new = OnnxClassifier::start(config, self.metrics.clone())?;
-        let (name, version) = (new.identity().name.clone(), new.identity().version.clone());
+        let identity = new.identity().clone();
         let probes: Vec<String> = PROBES.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
         let sentiments = |model: &dyn Classify| -> Result<Vec<Sentiment>, Refusal> {
             Ok(classify_all(model, probes.clone(), probes.len())?.iter().map(|result| result.sentiment.label).collect())
@@ -138,13 +140,13 @@ impl Reload {
         let (own, others) = (sentiments(old.as_ref())?, sentiments(&new)?);
         let alike = own.iter().zip(&others).filter(|(own, other)| own == other).count();
         if (alike as f64) < LEAST_AGREEMENT * probes.len() as f64 {
-            return Err(Refusal::Stranger { name, version, alike, probes: probes.len() });
+            return Err(Refusal::Stranger { model: identity, alike, probes: probes.len() });
         }
         let device = new.device().to_string();
         self.metrics.model_info.reset();
-        self.metrics.model_info.with_label_values(&[&name, &version, &device]).set(1);
-        self.board.model(new.identity().clone(), device, new.nodes().to_vec());
-        Ok((Some(Arc::new(new)), Some((name, version))))
+        self.metrics.model_info.with_label_values(&[&identity.name, &identity.version, &device]).set(1);
+        self.board.model(identity.clone(), device, new.nodes().to_vec());
+        Ok((Arc::new(new), Some(identity)))
     }
 }
 
@@ -176,8 +178,7 @@ fn compare(before: &Table, after: &Table, path: &str, keys: &mut Vec<String>) {
 /// For whoever asked over HTTP.
 impl From<&Changes> for Value {
     fn from(changes: &Changes) -> Self {
-        let model = changes.model.as_ref().map(|(name, version)| json!({"name": name, "version": version}));
-        json!({"keys": changes.keys, "watchlist": changes.watchlist, "model": model})
+        json!({"keys": changes.keys, "watchlist": changes.watchlist, "model": changes.model})
     }
 }
 

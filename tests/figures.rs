@@ -14,7 +14,7 @@ mod performance;
 #[allow(dead_code)] // The benchmarks use it.
 mod picture;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use figures::Figures;
 
@@ -82,17 +82,26 @@ fn every_part_is_measured_and_keeps_its_promise() {
 }
 
 #[test]
-fn the_document_names_tests_that_there_are() {
-    let mut sources: Vec<PathBuf> = std::fs::read_dir(root().join("tests")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    sources.push(root().join("src/pipeline/partition.rs"));
-    sources.retain(|path| path.extension().is_some_and(|extension| extension == "rs"));
-    let code: String = sources.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
-    let document = read("docs/delivery.md");
-    // Names of tests are sentences.
-    let named: Vec<&str> = document.split('`').skip(1).step_by(2).filter(|text| text.matches('_').count() > 3).collect();
-    assert!(named.len() > 15, "{named:?}");
-    let missing: Vec<&&str> = named.iter().filter(|name| !code.contains(&format!("fn {name}()"))).collect();
-    assert!(missing.is_empty(), "docs/delivery.md names tests that are not there: {missing:?}");
+fn the_documents_name_tests_that_there_are() {
+    let mut code = String::new();
+    let mut folders = vec![root().join("tests"), root().join("src")];
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some("rs") => code += &std::fs::read_to_string(path).unwrap(),
+                _ if path.is_dir() => folders.push(path),
+                _ => {}
+            }
+        }
+    }
+    for name in ["docs/delivery.md", "docs/security.md"] {
+        let document = read(name);
+        // Names of tests are sentences.
+        let named: Vec<&str> = document.split('`').skip(1).step_by(2).filter(|text| text.matches('_').count() > 3).collect();
+        assert!(named.len() > 15, "{named:?}");
+        let missing: Vec<&&str> = named.iter().filter(|name| !code.contains(&format!("fn {name}()"))).collect();
+        assert!(missing.is_empty(), "{name} names tests that are not there: {missing:?}");
+    }
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Masking, held to a set of cases of its own: `tests/privacy/cases.jsonl`, a text, what it is to become, and how many pieces of
 //! each kind are in it. `docs/privacy.md` has the table that this measures.
 
-#[allow(dead_code)] // Each test uses its part.
 mod common;
 
 use std::collections::BTreeMap;

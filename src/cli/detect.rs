@@ -49,8 +49,16 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
+/// As by default.
+pub fn new_series() -> Series {
+    Series::new(Direction::Both, 1.0)
+}
+
 /// Answers row by row, so that it works on a stream.
-fn detect(mut series: Series, file: &Path, input: impl Read, output: &mut impl Write) -> Result<(), Failure> {
+///
+/// # Errors
+/// What cannot be read, with file and line.
+pub fn detect(mut series: Series, file: &Path, input: impl Read, output: &mut impl Write) -> Result<(), Failure> {
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(input);
     let header = reader.byte_headers().context(file.display().to_string()).map_err(Failure::usage)?;
     let column = |name: &str| {

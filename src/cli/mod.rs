@@ -7,7 +7,7 @@ mod check_config;
 mod classify;
 mod decrypt;
 mod demo;
-mod detect;
+pub mod detect;
 mod evaluate;
 mod explain;
 mod lines;
@@ -119,7 +119,7 @@ impl ModelArguments {
 }
 
 /// An error and the exit code that it leads to.
-struct Failure {
+pub struct Failure {
     code: u8,
     error: anyhow::Error,
 }

@@ -156,7 +156,7 @@ impl Config {
         );
         let PrivacyConfig { text, keys } = &self.privacy;
         check(
-            (*text == TextMode::Encrypted) == !keys.as_os_str().is_empty(),
+            (*text == TextMode::Encrypted) != keys.as_os_str().is_empty(),
             "privacy.text = \"encrypted\" and privacy.keys belong together: set both, or neither".into(),
         );
         check(self.decode.max_bytes > 0, "decode.max_bytes = 0 must be at least 1".into());

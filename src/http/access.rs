@@ -320,7 +320,7 @@ mod tests {
             Access::new(None, Duration::from_secs(1), secure).is_own(&headers)
         };
         let host = (header::HOST, "news.example:8080");
-        assert!(own(false, &[host.clone()]), "curl");
+        assert!(own(false, std::slice::from_ref(&host)), "curl");
         assert!(own(false, &[host.clone(), (header::ORIGIN, "http://news.example:8080")]));
         assert!(own(true, &[host.clone(), (header::ORIGIN, "https://NEWS.example:8080")]));
         let cookie = (header::COOKIE, "bellwether_session=x");
