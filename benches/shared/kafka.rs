@@ -27,8 +27,12 @@ pub fn memory_mib(process: &Process, line: &str) -> u64 {
 pub fn site(broker: &Broker, name: &str, partitions: i32, kafka: &str, properties: &str, rest: &str) -> Site {
     let topics =
         ["raw", "scored", "observations", "windows", "alerts", "dead"].map(|topic| format!("{topic} = '{name}.{topic}'\n")).concat();
-    let site =
-        Site::new(broker, &format!("[kafka]\ngroup = '{name}'\n{kafka}\n[kafka.topics]\n{topics}[kafka.properties]\n{properties}\n[explain]\nheadlines = 0\n{rest}"));
+    let site = Site::new(
+        broker,
+        &format!(
+            "[kafka]\ngroup = '{name}'\n{kafka}\n[kafka.topics]\n{topics}[kafka.properties]\n{properties}\n[explain]\nheadlines = 0\n{rest}"
+        ),
+    );
     let created = site.command(&["topics", "create"]).env("BELLWETHER_KAFKA__CREATE__PARTITIONS", partitions.to_string()).output().unwrap();
     assert!(created.status.success(), "topics create: {}", String::from_utf8_lossy(&created.stderr));
     site
