@@ -57,6 +57,40 @@ fn a_device_is_measured_against_the_bare_model_and_one_that_is_not_there_is_an_e
 }
 
 #[test]
+fn keys_that_cannot_be_used_and_half_a_setting_are_told_before_anything_runs() {
+    let told = |body: &str| {
+        let (_folder, path) = config(body);
+        let output = bellwether(&["check-config", "-c", &path]).output().unwrap();
+        assert_eq!(output.status.code(), Some(64), "{}", text(&output));
+        text(&output)
+    };
+    let gone = told("[privacy]\ntext = 'encrypted'\nkeys = 'nowhere/keys'");
+    assert!(gone.contains("privacy.keys = \"nowhere/keys\" cannot be read"), "{gone}");
+    for half in ["[privacy]\ntext = 'encrypted'", "[privacy]\nkeys = 'keys.txt'"] {
+        assert!(told(half).contains("privacy.text = \"encrypted\" and privacy.keys belong together"));
+    }
+    let mode = told("[privacy]\ntext = 'secret'");
+    assert!(mode.contains("privacy.text = \"secret\"") && mode.contains("encrypted"), "{mode}");
+}
+
+#[test]
+fn a_text_is_explained_word_by_word() {
+    let explain = |arguments: &[&str]| {
+        let output = bellwether(&["explain", "--model", "models/finnews-e5-small"]).args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+    };
+    let (code, said) = explain(&["Harbour Bank shares plunge as depositors withdraw funds"]);
+    assert!(code == Some(0) && said.starts_with("negative ("), "{said}");
+    let first = said.lines().find(|line| line.contains('█')).unwrap();
+    assert!(first.trim_start().starts_with("plunge"), "the word that says so comes first:\n{said}");
+    let (_, json) = explain(&["--json", "腾讯股价大跌"]);
+    let json: Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+    assert_eq!(json["words"].as_array().unwrap().len(), 6, "{json}");
+    let (code, said) = explain(&[" "]);
+    assert!(code == Some(64) && said.contains("the text has no word to explain"), "{said}");
+}
+
+#[test]
 fn a_series_is_scored_row_by_row_from_a_file_or_standard_input() {
     let rows: String =
         (0..200).map(|row| format!("{},{}\n", 1_700_000_000 + row * 60, if row == 190 { 400 } else { 20 + row % 7 })).collect();

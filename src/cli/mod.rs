@@ -146,7 +146,8 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
             || error.is::<crate::classify::Error>()
             || error.is::<crate::http::Error>()
             || matches!(backtest, Some(crate::backtest::Error::Classify(_)));
-        let usage = matches!(pipeline, Some(crate::pipeline::Error::PaneLength { .. }))
+        let usage = matches!(pipeline, Some(crate::pipeline::Error::PaneLength { .. } | crate::pipeline::Error::Texts(_)))
+            || error.is::<crate::privacy::texts::Error>()
             || error.is::<crate::config::Problems>()
             || error.is::<crate::replay::Error>()
             || backtest.is_some();
