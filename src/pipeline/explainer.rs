@@ -1,7 +1,6 @@
 //! Words for the headlines of an alert, found beside the stream: an alert waits for them so long and no longer, and all of them
 //! together take the model no more than a tenth of the time.
 
-use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -70,8 +69,13 @@ impl Explainer {
         Some(Self { config, metrics, requests })
     }
 
-    /// Gives the first headlines their words, as far as that goes within `explain.within`.
-    pub fn explain(&self, evidence: &mut [EvidenceItem]) {
+    /// Until when alerts that are decided now wait: all of one hop together, because a shock has many.
+    pub fn deadline(&self) -> Instant {
+        Instant::now() + self.config.within.duration()
+    }
+
+    /// Gives the first headlines their words, as far as that goes until then.
+    pub fn explain(&self, evidence: &mut [EvidenceItem], deadline: Instant) {
         let titles: Vec<(usize, String)> = evidence
             .iter()
             .enumerate()
@@ -81,7 +85,6 @@ impl Explainer {
         if titles.is_empty() {
             return;
         }
-        let deadline = Instant::now() + self.config.within.duration();
         let (answers, told) = sync_channel(titles.len());
         let request = Request { titles: titles.iter().map(|(_, title)| title.clone()).collect(), answers };
         let mut explained = 0;
@@ -117,15 +120,13 @@ fn work(model: Model, queue: &Receiver<Request>) {
             }
         }
         let Some(classify) = &opened else { continue };
-        let mut fresh: HashMap<usize, String> = HashMap::new();
+        let mut fresh: Vec<(usize, String)> = Vec::new();
         for (index, title) in titles.into_iter().enumerate() {
             match known.get(&title) {
                 Some(explanation) => drop(answers.send((index, explanation.clone()))),
-                None => drop(fresh.insert(index, title)),
+                None => fresh.push((index, title)),
             }
         }
-        let mut fresh: Vec<(usize, String)> = fresh.into_iter().collect();
-        fresh.sort_unstable();
         for (index, title) in fresh {
             let words = Words::of(&title);
             let began = Instant::now();

@@ -170,6 +170,7 @@ impl Monitor {
     fn publish(&mut self, record: &Record, outputs: Vec<Output>) -> Result<(), Error> {
         self.alerted |= outputs.iter().any(|output| matches!(output, Output::Alert(_)));
         let (metrics, topics) = (&self.parts.metrics, &self.parts.config.kafka.topics);
+        let explaining = self.parts.explainer.as_ref().map(|explainer| (explainer, explainer.deadline()));
         for output in outputs {
             match output {
                 Output::Pane(pane) => {
@@ -189,8 +190,8 @@ impl Monitor {
                     }
                 }
                 Output::Alert(mut alert) => {
-                    if let Some(explainer) = self.parts.explainer.as_ref().filter(|_| alert.transition != Transition::Resolved) {
-                        explainer.explain(&mut alert.evidence);
+                    if let Some((explainer, deadline)) = explaining.filter(|_| alert.transition != Transition::Resolved) {
+                        explainer.explain(&mut alert.evidence, deadline);
                     }
                     let payload = super::to_json(&alert);
                     self.delivery.send(Outgoing {
