@@ -78,6 +78,32 @@ fn a_text_has_the_same_logits_alone_batched_and_in_python() {
 }
 
 #[test]
+fn what_goes_ahead_is_answered_before_what_waits_and_alike() {
+    let classifier = start(&shipped());
+    let asked = vec!["Harbour Bank shares plunge".to_owned(), "Quiet day for shares".to_owned()];
+    let labels =
+        |results: Vec<Classification>| results.into_iter().map(|result| (result.topic.label, result.sentiment.label)).collect::<Vec<_>>();
+    // A tokenizer that waits is woken.
+    let at_rest = labels(classifier.submit_ahead(asked.clone()).wait().unwrap());
+    assert_eq!(at_rest, labels(classifier.submit(asked.clone()).wait().unwrap()));
+    let slab =
+        |from: usize| (from..from + 200).map(|number| format!("Item {number} of a long day of news about shares and bonds")).collect();
+    let waiting: Vec<_> = (0..3).map(|number| classifier.submit(slab(number * 200))).collect();
+    let done = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for ticket in waiting {
+                ticket.wait().unwrap();
+                done.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            }
+        });
+        assert_eq!(labels(classifier.submit_ahead(asked.clone()).wait().unwrap()), at_rest);
+        assert!(done.load(std::sync::atomic::Ordering::SeqCst) < 3, "it waited for all that was in line");
+    });
+    assert_eq!(done.into_inner(), 3);
+}
+
+#[test]
 fn a_copy_is_not_classified_again_and_gets_the_same_result() {
     let (_, rows) = expected("tiny/expected.json");
     let texts = texts_of(&rows);

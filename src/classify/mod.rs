@@ -57,6 +57,11 @@ pub trait Classify: Send + Sync {
 
     /// Queues the texts; blocks while two slabs are already waiting, so that memory is bounded.
     fn submit(&self, texts: Vec<String>) -> Ticket;
+
+    /// As [`Classify::submit`], before what waits: for few texts that somebody waits for.
+    fn submit_ahead(&self, texts: Vec<String>) -> Ticket {
+        self.submit(texts)
+    }
 }
 
 /// The results of one slab, to come.
@@ -83,6 +88,7 @@ pub struct OnnxClassifier {
     device: Device,
     nodes: Vec<(String, usize)>,
     slabs: mpsc::SyncSender<Slab>,
+    ahead: mpsc::SyncSender<Slab>,
 }
 
 struct Slab {
@@ -147,6 +153,7 @@ impl OnnxClassifier {
         // Two jobs a session: one running, one ready. Two slabs: one being tokenised, one ready.
         let (job_sender, job_receiver) = mpsc::sync_channel::<Job>(sessions.len() * 2);
         let (slab_sender, slab_receiver) = mpsc::sync_channel::<Slab>(2);
+        let (ahead_sender, ahead_receiver) = mpsc::sync_channel::<Slab>(1);
         let job_receiver = Arc::new(Mutex::new(job_receiver));
         let decoder = Arc::new(Decoder::new(&labels, &encoders));
         let cache = Cache::new(config.cache_texts).map(Arc::new);
@@ -156,8 +163,8 @@ impl OnnxClassifier {
         }
         let limits = batch::Limits { texts: config.batch_texts, tokens: config.batch_tokens };
         let tokenizing = Tokenizing { encoders, limits, shapes: device::shapes(device), decoder, cache, metrics };
-        spawn("tokenizer".into(), move || tokenizing.run(&slab_receiver, &job_sender))?;
-        Ok(Self { identity, labels, reference, device, nodes, slabs: slab_sender })
+        spawn("tokenizer".into(), move || tokenizing.run(&slab_receiver, &ahead_receiver, &job_sender))?;
+        Ok(Self { identity, labels, reference, device, nodes, slabs: slab_sender, ahead: ahead_sender })
     }
 
     pub fn labels(&self) -> &Labels {
@@ -190,6 +197,14 @@ impl Classify for OnnxClassifier {
         let _ = self.slabs.send(Slab { texts, done });
         ticket
     }
+
+    fn submit_ahead(&self, texts: Vec<String>) -> Ticket {
+        let (done, ticket) = Ticket::open();
+        let _ = self.ahead.send(Slab { texts, done });
+        // Wakes a tokenizer that waits; one that has slabs in line looks by itself.
+        let _ = self.slabs.try_send(Slab { texts: Vec::new(), done: Ticket::open().0 });
+        ticket
+    }
 }
 
 fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<(), Error> {
@@ -207,45 +222,58 @@ struct Tokenizing {
 }
 
 impl Tokenizing {
-    fn run(&self, slabs: &mpsc::Receiver<Slab>, jobs: &mpsc::SyncSender<Job>) {
-        let (by_model, by_cache) = (self.metrics.texts.with_label_values(&["model"]), self.metrics.texts.with_label_values(&["cache"]));
-        while let Ok(Slab { texts, done }) = slabs.recv() {
-            let started = Instant::now();
-            let prepared: Vec<String> = texts.iter().map(|text| prepare(text)).collect();
-            let mut state = ProgressState {
-                outputs: vec![HeadOutputs::default(); texts.len()],
-                batches_left: 0,
-                failure: None,
-                copies: Vec::new(),
-                asked: Vec::new(),
-            };
-            let (places, texts) = self.pick(prepared, &mut state);
-            by_model.inc_by(texts.len() as u64);
-            by_cache.inc_by((state.outputs.len() - texts.len()) as u64);
-            let batches = self.batches(&places, &texts, &mut state.outputs);
-            self.metrics.tokenize_seconds.inc_by(started.elapsed().as_secs_f64());
-            let batches = match batches {
-                Ok(batches) if batches.is_empty() => {
-                    let _ = done.send(state.finish(&self.decoder, None));
-                    continue;
-                }
-                Ok(batches) => batches,
-                Err(error) => {
-                    let _ = done.send(Err(error));
-                    continue;
-                }
-            };
-            state.batches_left = batches.len();
-            let progress = Arc::new(Progress { state: Mutex::new(state), done });
-            for (encoder, batch) in batches {
-                self.metrics.batch_texts.observe(batch.places.len() as f64);
-                self.metrics.tokens.with_label_values(&["real"]).inc_by(batch.real_tokens as u64);
-                self.metrics.tokens.with_label_values(&["padding"]).inc_by((batch.ids.len() - batch.real_tokens) as u64);
-                if jobs.send(Job { encoder, batch, progress: progress.clone() }).is_err() {
-                    return;
-                }
+    fn run(&self, slabs: &mpsc::Receiver<Slab>, ahead: &mpsc::Receiver<Slab>, jobs: &mpsc::SyncSender<Job>) {
+        while let Ok(slab) = slabs.recv() {
+            if self.let_ahead(ahead, jobs).and_then(|()| self.cut(slab, Some(ahead), jobs)).is_err() {
+                return;
             }
         }
+    }
+
+    /// What goes before the next batch of a slab.
+    fn let_ahead(&self, ahead: &mpsc::Receiver<Slab>, jobs: &mpsc::SyncSender<Job>) -> Result<(), Error> {
+        ahead.try_iter().try_for_each(|slab| self.cut(slab, None, jobs))
+    }
+
+    /// Cuts a slab into batches and hands them to the sessions. An error: there are none any more.
+    fn cut(&self, Slab { texts, done }: Slab, ahead: Option<&mpsc::Receiver<Slab>>, jobs: &mpsc::SyncSender<Job>) -> Result<(), Error> {
+        let started = Instant::now();
+        let prepared: Vec<String> = texts.iter().map(|text| prepare(text)).collect();
+        let mut state = ProgressState {
+            outputs: vec![HeadOutputs::default(); texts.len()],
+            batches_left: 0,
+            failure: None,
+            copies: Vec::new(),
+            asked: Vec::new(),
+        };
+        let (places, texts) = self.pick(prepared, &mut state);
+        self.metrics.texts.with_label_values(&["model"]).inc_by(texts.len() as u64);
+        self.metrics.texts.with_label_values(&["cache"]).inc_by((state.outputs.len() - texts.len()) as u64);
+        let batches = self.batches(&places, &texts, &mut state.outputs);
+        self.metrics.tokenize_seconds.inc_by(started.elapsed().as_secs_f64());
+        let batches = match batches {
+            Ok(batches) if batches.is_empty() => {
+                let _ = done.send(state.finish(&self.decoder, None));
+                return Ok(());
+            }
+            Ok(batches) => batches,
+            Err(error) => {
+                let _ = done.send(Err(error));
+                return Ok(());
+            }
+        };
+        state.batches_left = batches.len();
+        let progress = Arc::new(Progress { state: Mutex::new(state), done });
+        for (encoder, batch) in batches {
+            if let Some(ahead) = ahead {
+                self.let_ahead(ahead, jobs)?;
+            }
+            self.metrics.batch_texts.observe(batch.places.len() as f64);
+            self.metrics.tokens.with_label_values(&["real"]).inc_by(batch.real_tokens as u64);
+            self.metrics.tokens.with_label_values(&["padding"]).inc_by((batch.ids.len() - batch.real_tokens) as u64);
+            jobs.send(Job { encoder, batch, progress: progress.clone() }).map_err(|_| Error::Stopped)?;
+        }
+        Ok(())
     }
 
     /// The texts that the model must be asked, and their places in the slab. Without a cache it is asked all.

@@ -133,7 +133,7 @@ fn work(model: Model, queue: &Receiver<Request>) {
             if words.is_empty() || !credit.is_there(began) {
                 continue;
             }
-            let Ok(results) = classify.submit(words.questions()).wait() else { return };
+            let Ok(results) = classify.submit_ahead(words.questions()).wait() else { return };
             credit.spend(began.elapsed());
             let explanation = Arc::new(words.explained(&results));
             known.put(title, explanation.clone());
