@@ -121,7 +121,8 @@ impl Counts {
     }
 
     fn start(&mut self, interval: f64) {
-        let interval = (interval.round() as i64).max(1);
+        // Rows may share their times. Shorter windows would make so many of an hour that a row took a second.
+        let interval = (interval.round() as i64).max(1_000);
         // To a whole number of hours, minutes or seconds where it is near one: rows must not fall into two windows.
         let near =
             |whole: i64| Some((interval + whole / 2) / whole * whole).filter(|near| *near > 0 && (near - interval).abs() * 50 <= interval);
@@ -360,6 +361,15 @@ mod tests {
     fn course(row: i64, minutes: i64) -> f64 {
         let noise = ((row as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as f64 / (1u64 << 24) as f64;
         50.0 + 20.0 * (row as f64 * minutes as f64 / 1440.0 * std::f64::consts::TAU).sin() + 4.0 * (noise - 0.5)
+    }
+
+    /// Found by the fuzz target `series`: with windows of a millisecond this took minutes.
+    #[test]
+    fn rows_that_share_their_times_are_judged_as_quickly_as_others() {
+        let mut series = Series::new(Direction::Both, 1.0);
+        let times = (0..120).map(|_| 0).chain((0..200).map(|row| if row % 2 == 0 { 60_500_000 } else { 0 }));
+        let scores: Vec<f64> = times.map(|at| series.push(EventTime(at), 2.0).score).collect();
+        assert!(scores.iter().all(|score| (0.0..=1.0).contains(score)), "{scores:?}");
     }
 
     #[test]
