@@ -18,6 +18,9 @@ use crate::news::{EventTime, hex};
 /// What the first line has for the hash of the one before.
 const NOTHING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
+/// Who does what nobody asks for.
+pub const PROCESS: &str = "process";
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("audit.file = \"{file}\" cannot be opened: {cause}")]
@@ -28,6 +31,8 @@ pub enum Error {
     Unwritten { file: PathBuf, cause: std::io::Error },
     #[error("{file}, line {line}: {what}; nothing behind it can be relied on. Keep the file, and begin another one")]
     Broken { file: PathBuf, line: u64, what: &'static str },
+    #[error("{file}: no line has the hash {hash}: the log was written anew, or its end taken off")]
+    Gone { file: PathBuf, hash: String },
 }
 
 /// What is told of.
@@ -40,9 +45,9 @@ pub enum Event {
     Recovered,
     ConfigurationChanged,
     ConfigurationRefused,
+    /// Loaded at the start, or swapped by a reload.
     ModelChanged,
     ModelRefused,
-    OperatorAction,
 }
 
 /// One line, in the order of its fields.
@@ -83,8 +88,8 @@ impl Default for Chain {
     }
 }
 
-/// Reads a log from its beginning; the chain at its end, and whether the last line was cut off.
-fn follow(file: &Path, input: impl BufRead) -> Result<(Chain, bool), Error> {
+/// Reads a log from its beginning; the chain at its end, and whether the last line was cut off. `each` is shown the hash of each line.
+fn follow(file: &Path, input: impl BufRead, mut each: impl FnMut(&str)) -> Result<(Chain, bool), Error> {
     let mut chain = Chain::default();
     let mut torn = None;
     for (index, read) in input.split(b'\n').enumerate() {
@@ -109,21 +114,25 @@ fn follow(file: &Path, input: impl BufRead) -> Result<(Chain, bool), Error> {
         if line.previous != chain.hash || line.sequence != chain.lines {
             return Err(broken("lines before it are missing, or were changed or added"));
         }
+        each(&line.hash);
         chain = Chain { lines: line.sequence + 1, hash: line.hash, last_at: Some(line.at), cut_off: chain.cut_off };
     }
     Ok((chain, torn.is_some()))
 }
 
-/// Whether a log is whole.
+/// Whether a log is whole, and has a line with the hash that was noted of it earlier.
 ///
 /// # Errors
-/// [`Error::Broken`] names the first line that breaks the chain.
-pub fn verify(file: &Path) -> Result<Chain, Error> {
+/// [`Error::Broken`] names the first line that breaks the chain; [`Error::Gone`].
+pub fn verify(file: &Path, noted: Option<&str>) -> Result<Chain, Error> {
     let open = File::open(file).map_err(|cause| Error::Unopened { file: file.to_owned(), cause })?;
-    match follow(file, BufReader::new(open))? {
-        (chain, true) => Ok(Chain { cut_off: chain.cut_off + 1, ..chain }),
-        (chain, false) => Ok(chain),
+    let mut found = noted.is_none();
+    let (mut chain, torn) = follow(file, BufReader::new(open), |hash| found |= noted == Some(hash))?;
+    if !found {
+        return Err(Error::Gone { file: file.to_owned(), hash: noted.unwrap_or_default().to_owned() });
     }
+    chain.cut_off += u64::from(torn);
+    Ok(chain)
 }
 
 /// The log of this process. Without a file it takes everything and keeps nothing.
@@ -149,11 +158,11 @@ impl Audit {
         let mut file = OpenOptions::new().create(true).append(true).read(true).open(path).map_err(unopened)?;
         file.try_lock().map_err(|_| Error::InUse(path.to_owned()))?;
         file.seek(SeekFrom::Start(0)).map_err(unopened)?;
-        let (chain, torn) = follow(path, BufReader::new(&file))?;
+        let (chain, torn) = follow(path, BufReader::new(&file), |_| ())?;
         let mut open = Open { path: path.to_owned(), file, chain };
         if torn {
             open.file.write_all(b"\n").map_err(|cause| Error::Unwritten { file: path.to_owned(), cause })?;
-            open.append(Event::Recovered, "process", Map::new())?;
+            open.append(Event::Recovered, PROCESS, Map::new())?;
         }
         Ok(Self(Some(Mutex::new(open))))
     }
@@ -199,7 +208,7 @@ mod tests {
         let path = folder.path().join("audit.jsonl");
         let audit = Audit::open(&path).unwrap();
         for number in 0..lines {
-            audit.record(Event::OperatorAction, "desk", json!({"number": number, "text": "ü \u{1}\"", "share": 0.1})).unwrap();
+            audit.record(Event::ConfigurationRefused, "desk", json!({"number": number, "text": "ü \u{1}\"", "share": 0.1})).unwrap();
         }
         (folder, path)
     }
@@ -208,12 +217,14 @@ mod tests {
     fn a_chain_goes_on_over_restarts() {
         let (_folder, path) = log(2);
         Audit::open(&path).unwrap().record(Event::Stop, "process", json!({})).unwrap();
-        let chain = verify(&path).unwrap();
+        let chain = verify(&path, None).unwrap();
         assert_eq!((chain.lines, chain.cut_off), (3, 0));
+        assert_eq!(verify(&path, Some(&chain.hash)).unwrap(), chain);
+        assert!(matches!(verify(&path, Some(NOTHING)), Err(Error::Gone { .. })));
         assert!(std::fs::read_to_string(&path).unwrap().trim_end().ends_with(&format!("\"hash\":\"{}\"}}", chain.hash)));
         let (_folder, empty) = log(0);
-        assert_eq!(verify(&empty).unwrap(), Chain::default());
-        assert!(verify(Path::new("nowhere/audit")).unwrap_err().to_string().contains("\"nowhere/audit\" cannot be opened"));
+        assert_eq!(verify(&empty, None).unwrap(), Chain::default());
+        assert!(verify(Path::new("nowhere/audit"), None).unwrap_err().to_string().contains("\"nowhere/audit\" cannot be opened"));
     }
 
     #[test]
@@ -224,7 +235,7 @@ mod tests {
         let with = |lines: &[&str]| {
             let path = folder.path().join("changed");
             std::fs::write(&path, lines.join("\n") + "\n").unwrap();
-            match (verify(&path), Audit::open(&path)) {
+            match (verify(&path, None), Audit::open(&path)) {
                 (Err(Error::Broken { line, .. }), Err(Error::Broken { line: same, .. })) if line == same => line,
                 (verified, _) => panic!("{verified:?}"),
             }
@@ -246,10 +257,10 @@ mod tests {
         let (_folder, path) = log(3);
         let text = std::fs::read(&path).unwrap();
         std::fs::write(&path, &text[..text.len() - 20]).unwrap();
-        let before = verify(&path).unwrap();
+        let before = verify(&path, None).unwrap();
         assert_eq!((before.lines, before.cut_off), (2, 1));
         Audit::open(&path).unwrap().record(Event::Start, "process", json!({})).unwrap();
-        let after = verify(&path).unwrap();
+        let after = verify(&path, None).unwrap();
         assert_eq!((after.lines, after.cut_off), (4, 1));
     }
 

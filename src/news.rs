@@ -3,6 +3,7 @@
 //! Nothing here knows Kafka, ONNX or polars. JSON shapes are those of `schemas/`.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -261,6 +262,27 @@ pub struct ModelIdentity {
     pub version: String,
 }
 
+/// Record after record names the same model: the one before serves again, and nothing is copied.
+fn same_model<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<ModelIdentity>>, D::Error> {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow)]
+        name: Cow<'a, str>,
+        #[serde(borrow)]
+        version: Cow<'a, str>,
+    }
+    thread_local! {
+        static LAST: RefCell<Option<Arc<ModelIdentity>>> = const { RefCell::new(None) };
+    }
+    let Some(Named { name, version }) = Option::<Named<'_>>::deserialize(deserializer)? else { return Ok(None) };
+    Ok(LAST.with_borrow_mut(|last| {
+        if last.as_ref().is_none_or(|last| last.name != name || last.version != version) {
+            *last = Some(Arc::new(ModelIdentity { name: name.into_owned(), version: version.into_owned() }));
+        }
+        last.clone()
+    }))
+}
+
 /// The place of a record in `news.raw`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RawPlace {
@@ -382,6 +404,7 @@ struct AnyObservation {
     title: Option<String>,
     sketch: Option<Sketch>,
     url: Option<String>,
+    #[serde(default, deserialize_with = "same_model")]
     model: Option<Arc<ModelIdentity>>,
     #[serde(default)]
     subjects: Vec<Subject>,
@@ -552,6 +575,22 @@ mod tests {
         let json = serde_json::to_value(&watermark).unwrap();
         assert_eq!(json["kind"], "watermark");
         assert_eq!(serde_json::from_value::<Observation>(json).unwrap(), watermark);
+    }
+
+    #[test]
+    fn observations_of_one_model_share_its_name() {
+        let read = |model: &str| {
+            let json = format!(
+                r#"{{"kind":"item","schema":1,"subject":"market","id":"a","event_time_ms":5,"topic":"Macro","sentiment":"neutral","score":0.05{model}}}"#
+            );
+            let Observation::Item(item) = serde_json::from_str(&json).unwrap() else { panic!("an item") };
+            item.model
+        };
+        let (one, other) = (r#","model":{"name":"a","version":"1"}"#, r#","model":{"name":"a","version":"2"}"#);
+        let (first, second, third) = (read(one).unwrap(), read(one).unwrap(), read(other).unwrap());
+        assert!(Arc::ptr_eq(&first, &second));
+        assert_eq!((first.version.as_str(), third.version.as_str()), ("1", "2"));
+        assert_eq!((read(""), read(r#","model":null"#)), (None, None));
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl Reload {
         let reloaded = self.checked(&before);
         let outcome = if reloaded.is_ok() { "ok" } else { "refused" };
         self.metrics.reloads.with_label_values(&[outcome]).inc();
-        let (inputs, changes) = match reloaded {
+        let (inputs, changes, model) = match reloaded {
             Ok(reloaded) => reloaded,
             Err(refusal) => {
                 let event = match refusal {
@@ -91,6 +91,9 @@ impl Reload {
             let old = before.classify.as_ref().map(|classify| json!(classify.identity()));
             self.audit.tell(Event::ModelChanged, actor, json!({"from": old, "to": model}));
         }
+        if let Some(model) = model {
+            self.board.model(&model);
+        }
         let from = before.config.version();
         let detail = json!({"from": from, "to": config.version(), "keys": changes.keys, "watchlist": changes.watchlist});
         self.audit.tell(Event::ConfigurationChanged, actor, detail);
@@ -100,7 +103,8 @@ impl Reload {
         Ok(changes)
     }
 
-    fn checked(&self, before: &Inputs) -> Result<(Inputs, Changes), Refusal> {
+    /// What would be in force, what of it is other than before, and the model, if it is another one.
+    fn checked(&self, before: &Inputs) -> Result<(Inputs, Changes, Option<Arc<OnnxClassifier>>), Refusal> {
         let config = Config::load(self.file.as_deref())?;
         let keys = changed_keys(&before.config, &config);
         let fixed: Vec<String> = keys.iter().filter(|key| is_fixed(key)).cloned().collect();
@@ -108,45 +112,38 @@ impl Reload {
             return Err(Refusal::Fixed(fixed));
         }
         let watchlist = Watchlist::of(&config)?;
-        let config = Arc::new(config);
-        let (classify, model) = match &before.classify {
-            Some(classify) => {
-                let (classify, new) = self.model(classify, &before.config.model, &config.model)?;
-                (Some(classify), new)
-            }
-            None => (None, None),
-        };
+        let other = before.classify.as_ref().map(|old| self.other_model(old.as_ref(), &before.config.model, &config.model));
+        let other = other.transpose()?.flatten();
+        let classify = other.clone().map(|other| other as Arc<dyn Classify>).or_else(|| before.classify.clone());
+        let identity = |classify: &Arc<dyn Classify>| classify.identity().clone();
+        let model = classify.as_ref().map(identity).filter(|new| Some(new) != before.classify.as_ref().map(identity).as_ref());
         let changes = Changes { keys, watchlist: !watchlist.is_same(&before.watchlist), model };
-        Ok((Inputs::new(config, watchlist, classify, self.roles, &self.metrics)?, changes))
+        let inputs = Inputs::new(Arc::new(config), watchlist, classify, self.roles, &self.metrics)?;
+        Ok((inputs, changes, other))
     }
 
-    /// The model in force, or a new one where the files or its settings are others.
-    fn model(
-        &self,
-        old: &Arc<dyn Classify>,
-        before: &ModelConfig,
-        config: &ModelConfig,
-    ) -> Result<(Arc<dyn Classify>, Option<ModelIdentity>), Refusal> {
+    /// A model whose files or settings are others than those in force; `None` where they are the same.
+    fn other_model(&self, old: &dyn Classify, before: &ModelConfig, config: &ModelConfig) -> Result<Option<Arc<OnnxClassifier>>, Refusal> {
         let same_settings = json!(before) == json!(config);
-        if same_settings && identity(config)?.is_none_or(|identity| identity == *old.identity()) {
-            return Ok((old.clone(), None));
+        let is_old = |identity: &ModelIdentity| same_settings && identity == old.identity();
+        if identity(config)?.as_ref().is_some_and(is_old) {
+            return Ok(None);
         }
         let new = OnnxClassifier::start(config, self.metrics.clone())?;
-        let identity = new.identity().clone();
+        // Where only a start can tell which files a device takes.
+        if is_old(new.identity()) {
+            return Ok(None);
+        }
         let probes: Vec<String> = PROBES.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
         let sentiments = |model: &dyn Classify| -> Result<Vec<Sentiment>, Refusal> {
             Ok(classify_all(model, probes.clone(), probes.len())?.iter().map(|result| result.sentiment.label).collect())
         };
-        let (own, others) = (sentiments(old.as_ref())?, sentiments(&new)?);
+        let (own, others) = (sentiments(old)?, sentiments(&new)?);
         let alike = own.iter().zip(&others).filter(|(own, other)| own == other).count();
         if (alike as f64) < LEAST_AGREEMENT * probes.len() as f64 {
-            return Err(Refusal::Stranger { model: identity, alike, probes: probes.len() });
+            return Err(Refusal::Stranger { model: new.identity().clone(), alike, probes: probes.len() });
         }
-        let device = new.device().to_string();
-        self.metrics.model_info.reset();
-        self.metrics.model_info.with_label_values(&[&identity.name, &identity.version, &device]).set(1);
-        self.board.model(identity.clone(), device, new.nodes().to_vec());
-        Ok((Arc::new(new), Some(identity)))
+        Ok(Some(Arc::new(new)))
     }
 }
 

@@ -12,6 +12,7 @@ use bellwether::metrics::Metrics;
 use bellwether::news::{Classification, Sentiment};
 use common::root;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 /// Without a cache: a text that comes again is asked again.
 fn config(directory: &Path) -> ModelConfig {
@@ -288,6 +289,10 @@ fn a_changed_file_is_refused_by_its_checksum() {
     assert!(refusal(&config).contains("is not the file that SHA256SUMS lists"), "{}", refusal(&config));
 }
 
+fn sha256(bytes: &[u8]) -> String {
+    bellwether::news::hex(&Sha256::digest(bytes))
+}
+
 /// The field of a Protocol Buffers message that holds these bytes.
 fn field(number: u8, held: &[u8]) -> Vec<u8> {
     [&[number << 3 | 2, held.len() as u8], held].concat()
@@ -315,6 +320,20 @@ fn weights_outside_the_models_directory_are_not_read() {
     let first = version(&config);
     std::fs::write(&path, 2f32.to_le_bytes()).unwrap();
     assert_ne!(version(&config), first, "other weights are another version");
+    // Where the directory has checksums, theirs must be among them and right.
+    let sum = |file: &str| format!("{}  {file}\n", sha256(&std::fs::read(folder.path().join(file)).unwrap()));
+    let own: String = ["model.onnx", "tokenizer.json", "config.json"].map(sum).concat();
+    for (more, refused) in [
+        (String::new(), Some("does not list weights.bin")),
+        (format!("{}  weights.bin\n", sha256(b"others")), Some("weights.bin: is not the file that SHA256SUMS lists")),
+        (sum("weights.bin"), None),
+    ] {
+        std::fs::write(folder.path().join("SHA256SUMS"), format!("{own}{more}")).unwrap();
+        match refused {
+            Some(why) => assert!(refusal(&config).contains(why), "{}", refusal(&config)),
+            None => drop(version(&config)),
+        }
+    }
     for location in ["/etc/hostname", "../weights.bin"] {
         let (_folder, config) = with_weights_at(location);
         let why = refusal(&config);

@@ -26,7 +26,7 @@ use crate::detect::life::Transition;
 use crate::detect::tally::RuleTally;
 use crate::enrich::{Mentions, Watchlist, subjects};
 use crate::news::{EventTime, ModelIdentity, NewsItem, Observation, Sentiment, Subject, SubjectKind};
-use crate::pipeline::classifier::{Headline, Judged, Ready, observe};
+use crate::pipeline::observe::{Headline, Judged, Ready, observe};
 use crate::pipeline::offline::{EventLog, OfflineMonitor};
 use crate::pipeline::partition::{Counted, Output};
 use crate::replay;

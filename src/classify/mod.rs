@@ -144,11 +144,7 @@ impl OnnxClassifier {
         let environment = device::environment(config)?;
         let (device, directory, sessions) = session::open(&environment, config)?;
         let nodes = session::node_counts(&sessions[0]);
-        for (name, count) in &nodes {
-            metrics.device_nodes.with_label_values(&[name]).set(*count as i64);
-        }
         let ModelDirectory { identity, labels, encoders, reference } = directory;
-        metrics.model_info.with_label_values(&[&identity.name, &identity.version, &device.to_string()]).set(1);
 
         // Two jobs a session: one running, one ready. Two slabs: one being tokenised, one ready.
         let (job_sender, job_receiver) = mpsc::sync_channel::<Job>(sessions.len() * 2);

@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{ConfigArgument, Failure};
-use crate::audit::{Audit, Event};
+use crate::audit::{Audit, Event, PROCESS};
 use crate::classify::{Classify, OnnxClassifier};
 use crate::config::Config;
 use crate::enrich::Watchlist;
@@ -50,13 +50,28 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let stop = CancellationToken::new();
     super::stop_on_signals(&stop)?;
-    // From now on: by default the signal would end the process.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let hangups = runtime.block_on(async { signal(SignalKind::hangup()) })?;
-    let service = Service::start(config.clone(), watchlist, roles, stop)?;
-    let model = service.running.swap().inputs().classify.map(|classify| json!(classify.identity()));
-    let detail = json!({"version": env!("CARGO_PKG_VERSION"), "role": roles.as_str(), "config_version": config.version(), "model": model});
-    audit.record(Event::Start, "process", detail)?;
+    let hangups = Hangups::begin()?;
+    let detail = json!({"version": env!("CARGO_PKG_VERSION"), "role": roles.as_str(), "config_version": config.version()});
+    audit.record(Event::Start, PROCESS, detail)?;
+    let ended = serve(arguments, config, watchlist, roles, stop, &audit, hangups);
+    let outcome = ended.as_ref().map_or_else(|failure| format!("{:#}", failure.error), |()| "drained and committed".to_owned());
+    audit.tell(Event::Stop, PROCESS, json!({"outcome": outcome}));
+    ended
+}
+
+fn serve(
+    arguments: &Arguments,
+    config: Arc<Config>,
+    watchlist: Arc<Watchlist>,
+    roles: Roles,
+    stop: CancellationToken,
+    audit: &Arc<Audit>,
+    hangups: Hangups,
+) -> Result<(), Failure> {
+    let service = Service::start(config, watchlist, roles, stop)?;
+    if let Some(classify) = service.running.swap().inputs().classify {
+        audit.tell(Event::ModelChanged, PROCESS, json!({"from": null, "to": classify.identity()}));
+    }
     let reload = Reload {
         file: arguments.config.config.clone(),
         roles,
@@ -70,22 +85,34 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let asked = reload.clone();
     let by_operators = move |actor: &str| asked.run(actor).map(|changes| (&changes).into()).map_err(|refusal| refusal.to_string());
     service.board.reload_by(Box::new(by_operators));
-    reload_on_hangups(runtime, hangups, reload)?;
-    let ended = service.running.wait();
-    let outcome = ended.as_ref().map_or_else(ToString::to_string, |()| "drained and committed".to_owned());
-    audit.tell(Event::Stop, "process", json!({"outcome": outcome}));
-    Ok(ended?)
+    hangups.reload_by(reload)?;
+    service.running.wait()?;
+    Ok(())
 }
 
-/// Reads configuration, watchlist and model anew at each SIGHUP.
-fn reload_on_hangups(runtime: Runtime, mut hangups: Signal, reload: Arc<Reload>) -> std::io::Result<()> {
-    let body = move || {
-        while runtime.block_on(hangups.recv()).is_some() {
-            // What came of it is in the log.
-            let _ = reload.run("SIGHUP");
-        }
-    };
-    std::thread::Builder::new().name("reload".into()).spawn(body).map(drop)
+/// SIGHUP, which by default would end the process.
+struct Hangups {
+    runtime: Runtime,
+    signals: Signal,
+}
+
+impl Hangups {
+    /// From now on they are kept.
+    fn begin() -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let signals = runtime.block_on(async { signal(SignalKind::hangup()) })?;
+        Ok(Self { runtime, signals })
+    }
+
+    fn reload_by(mut self, reload: Arc<Reload>) -> std::io::Result<()> {
+        let body = move || {
+            while self.runtime.block_on(self.signals.recv()).is_some() {
+                // What came of it is in the log.
+                let _ = reload.run("SIGHUP");
+            }
+        };
+        std::thread::Builder::new().name("reload".into()).spawn(body).map(drop)
+    }
 }
 
 /// A started process: its parts, for `run` and `demo` alike.
@@ -115,7 +142,7 @@ impl Service {
                 let classifier = OnnxClassifier::start(&config.model, metrics.clone())?;
                 let identity = classifier.identity().clone();
                 tracing::info!(model = identity.name, version = identity.version, device = %classifier.device(), nodes = ?classifier.nodes(), "model loaded");
-                board.model(identity, classifier.device().to_string(), classifier.nodes().to_vec());
+                board.model(&classifier);
                 Some(Arc::new(classifier))
             }
             false => None,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::{ConfigArgument, Failure};
-use crate::config::{Condition, Config};
+use crate::config::Config;
 use crate::detect::AlertRecord;
 use crate::kafka::reader::Reader;
 use crate::kafka::topics;
@@ -237,7 +237,7 @@ impl Span {
 
 /// What was compared with what.
 fn judged(alert: &AlertRecord) -> String {
-    let limit = format!("{} against {} = {}", condition(alert.condition), alert.threshold.name, alert.threshold.value);
+    let limit = format!("{} against {} = {}", alert.condition.as_str(), alert.threshold.name, alert.threshold.value);
     match (&alert.baseline, alert.p_value, alert.false_alarms_per_month) {
         (Some(baseline), Some(p_value), Some(alarms)) => {
             let rise = baseline.rise.as_ref().map_or_else(String::new, |rise| {
@@ -255,15 +255,6 @@ fn judged(alert: &AlertRecord) -> String {
             ),
             None => limit,
         },
-    }
-}
-
-fn condition(condition: Condition) -> &'static str {
-    match condition {
-        Condition::Surge => "surge",
-        Condition::Share => "share",
-        Condition::Level => "level",
-        Condition::Relative => "relative",
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Instant;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::classify::{Classify, OnnxClassifier};
 use crate::config::Config;
 use crate::detect::life::{Transition, Waits};
 use crate::detect::{AlertRecord, Severity, Standing};
@@ -129,10 +130,18 @@ impl Board {
         self.state.lock().expect("no holder of this lock panics")
     }
 
-    pub fn model(&self, identity: ModelIdentity, device: String, nodes: Vec<(String, usize)>) {
+    /// The model that is in force now.
+    pub fn model(&self, classifier: &OnnxClassifier) {
+        let (identity, device, nodes) = (classifier.identity(), classifier.device().to_string(), classifier.nodes());
+        self.metrics.model_info.reset();
+        self.metrics.model_info.with_label_values(&[&identity.name, &identity.version, &device]).set(1);
+        self.metrics.device_nodes.reset();
+        for (name, count) in nodes {
+            self.metrics.device_nodes.with_label_values(&[name]).set(*count as i64);
+        }
         let mut state = self.state();
-        state.model = Some((identity, device));
-        state.nodes = nodes;
+        state.model = Some((identity.clone(), device));
+        state.nodes = nodes.to_vec();
     }
 
     /// What is wrong with a role while it goes on; `None` once it is right again.

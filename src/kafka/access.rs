@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rdkafka::client::OAuthToken;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::statistics::Broker;
@@ -217,9 +219,8 @@ pub(super) fn token(property: Option<&str>) -> Result<OAuthToken, Box<dyn std::e
 
 /// Whom a token is for, and until when, in milliseconds since 1970 (RFC 7519, sections 4.1.2 and 4.1.4). Brokers verify it.
 fn claims(token: &str) -> Option<(String, i64)> {
-    let payload = token.split('.').nth(1)?.trim_end_matches('=').replace('-', "+").replace('_', "/");
-    let padding = "=".repeat((4 - payload.len() % 4) % 4);
-    let claims: serde_json::Value = serde_json::from_slice(&openssl::base64::decode_block(&(payload + &padding)).ok()?).ok()?;
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?.trim_end_matches('=')).ok()?;
+    let claims: serde_json::Value = serde_json::from_slice(&payload).ok()?;
     Some((claims["sub"].as_str()?.to_owned(), (claims["exp"].as_f64()? * 1e3) as i64))
 }
 
@@ -274,10 +275,7 @@ mod tests {
 
     #[test]
     fn a_token_is_read_anew_each_time_and_never_told() {
-        let token_until = |exp: i64| {
-            let payload = openssl::base64::encode_block(format!("{{\"sub\":\"desk?>\",\"exp\":{exp}}}").as_bytes());
-            format!("head.{}.signature", payload.trim_end_matches('=').replace('+', "-").replace('/', "_"))
-        };
+        let token_until = |exp: i64| format!("head.{}.signature", URL_SAFE_NO_PAD.encode(format!("{{\"sub\":\"desk?>\",\"exp\":{exp}}}")));
         let file = tempfile::NamedTempFile::new().unwrap();
         let property = format!("file:{}", file.path().display());
         for exp in [1_800_000_000, 1_800_003_600] {

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::explainer::Explainer;
 use super::inputs::Inputs;
+use super::observe::{Headline, Judged, Ready, observe};
 use super::unpublishable::Unpublishable;
 use super::{Error, Pace};
 use crate::classify::drift::{DriftMonitor, Reference};
 use crate::classify::{Classify, Ticket};
-use crate::config::{Config, DriftConfig, TextMode};
+use crate::config::{Config, DriftConfig};
 use crate::decode::{Reason, Rejection, decode};
 use crate::enrich::{Mentions, Watchlist, subjects};
 use crate::http::board::Board;
@@ -26,11 +26,8 @@ use crate::kafka::producer::Outgoing;
 use crate::kafka::topics::{Partitions, max_record_bytes};
 use crate::metrics::Metrics;
 use crate::news::{
-    Classification, EventTime, ItemObservation, ModelIdentity, NewsItem, Observation, RawPlace, SCHEMA_VERSION, Score, Scored, Sentiment,
-    Subject, SubjectKind, WatermarkObservation,
+    Classification, EventTime, ModelIdentity, NewsItem, Observation, RawPlace, SCHEMA_VERSION, Scored, WatermarkObservation,
 };
-use crate::novelty::Sketch;
-use crate::privacy::{self, texts::Texts};
 use crate::window::{MarketTally, PartitionClock};
 
 pub const ROLE: &str = "classifier";
@@ -44,25 +41,16 @@ const AHEAD_SAID_EVERY: Duration = Duration::from_secs(60);
 /// What a generation of a role works with.
 #[derive(Clone)]
 pub struct Parts {
-    pub config: Arc<Config>,
-    pub watchlist: Arc<Watchlist>,
+    /// What is in force for a generation.
+    pub inputs: Inputs,
     pub metrics: Arc<Metrics>,
     pub board: Arc<Board>,
     pub partitions: Partitions,
-    pub texts: Arc<Texts>,
-    /// Of a monitor.
-    pub(super) explainer: Option<Arc<Explainer>>,
     /// Raw records whose outputs a topic did not take: they go to the dead letter topic.
     pub(super) unpublishable: Arc<Unpublishable>,
 }
 
 impl Parts {
-    /// What is in force for the next generation.
-    pub(super) fn take(&mut self, inputs: &Inputs) {
-        let Inputs { config, watchlist, texts, explainer, .. } = inputs.clone();
-        (self.config, self.watchlist, self.texts, self.explainer) = (config, watchlist, texts, explainer);
-    }
-
     /// Shows what waits for the brokers as a trouble of the role, until its next commit.
     pub(super) fn waiting(&self, role: &'static str) -> impl Fn(&str) + Send + 'static {
         let board = self.board.clone();
@@ -96,11 +84,13 @@ enum Step {
 ///
 /// # Errors
 /// The first thing that makes going on unsafe: nothing after it is committed.
-pub fn run(parts: Parts, classify: Arc<dyn Classify>, stop: CancellationToken) -> Result<(), Error> {
-    let config = &parts.config.kafka;
+pub fn run(parts: Parts, stop: CancellationToken) -> Result<(), Error> {
+    // Only a process that has a model runs this role.
+    let Some(classify) = parts.inputs.classify.clone() else { return Ok(()) };
+    let config = &parts.inputs.config.kafka;
     let source = Source::start(config, ROLE, &config.topics.raw, config.start, parts.metrics.clone(), parts.refused(ROLE), stop.clone())?;
     parts.metrics.records_in_flight.set(0);
-    let largest = max_record_bytes(&parts.config);
+    let largest = max_record_bytes(&parts.inputs.config);
     let delivery = Delivery::start(config, ROLE, largest, parts.metrics.clone(), source.committer(), parts.waiting(ROLE), stop.clone())?;
     let stage = PublishStage {
         delivery,
@@ -110,17 +100,17 @@ pub fn run(parts: Parts, classify: Arc<dyn Classify>, stop: CancellationToken) -
         tallies: BTreeMap::new(),
         offsets: BTreeMap::new(),
         finished: BTreeMap::new(),
-        pace: Pace::new(parts.config.kafka.commit_interval.duration()),
+        pace: Pace::new(parts.inputs.config.kafka.commit_interval.duration()),
         ahead_said_at: None,
         identity: Arc::new(classify.identity().clone()),
-        config_version: parts.config.version().into(),
-        drift: watch_drift(parts.config.drift, classify.drift_reference()),
+        config_version: parts.inputs.config.version().into(),
+        drift: watch_drift(parts.inputs.config.drift, classify.drift_reference()),
         parts,
     };
     let (sender, receiver) = sync_channel(SLABS_IN_FLIGHT);
     let intake = Intake {
-        config: stage.parts.config.clone(),
-        watchlist: stage.parts.watchlist.clone(),
+        config: stage.parts.inputs.config.clone(),
+        watchlist: stage.parts.inputs.watchlist.clone(),
         metrics: stage.parts.metrics.clone(),
         unpublishable: stage.parts.unpublishable.clone(),
         classify,
@@ -243,12 +233,6 @@ impl Intake {
     }
 }
 
-/// A headline for evidence: at most 500 characters, whatever was sent as a title.
-fn cut_title(title: &str) -> String {
-    let end = title.char_indices().nth(500).map_or(title.len(), |(end, _)| end);
-    title[..end].to_owned()
-}
-
 /// Time as silence is measured in: nobody sets it, as the wall clock can be. Says once when that was.
 struct ProcessingTime {
     started: Instant,
@@ -279,81 +263,6 @@ impl ProcessingTime {
     }
 }
 
-/// An item as the model may see it: the watchlist has looked at its text, then personal data was masked.
-pub(crate) struct Ready {
-    pub item: NewsItem,
-    /// Pieces of personal data replaced, by kind.
-    pub masked: BTreeMap<String, u32>,
-    pub mentions: Mentions,
-}
-
-impl Ready {
-    pub fn new(mut item: NewsItem, config: &Config, watchlist: &Watchlist) -> Self {
-        let mentions = watchlist.mentions(&item);
-        let masked = if config.privacy.text != TextMode::Full { privacy::mask(&mut item) } else { BTreeMap::new() };
-        Self { item, masked, mentions }
-    }
-}
-
-/// What the model said of an item, as far as its subjects count it.
-#[derive(Clone, Copy)]
-pub(crate) struct Judged<'item> {
-    pub topic: &'item str,
-    pub sentiment: Sentiment,
-    pub score: Score,
-    /// `None` where the score came with the item.
-    pub model: Option<&'item Arc<ModelIdentity>>,
-}
-
-/// A headline on its way to a monitor.
-pub(crate) struct Headline {
-    title: Option<String>,
-    /// Where the monitor cannot read what copies are told by.
-    sketch: Option<Sketch>,
-}
-
-impl Headline {
-    /// As anybody may read it.
-    pub fn open(title: Option<&str>) -> Self {
-        Self { title: title.map(cut_title), sketch: None }
-    }
-
-    /// As the configuration lets it leave.
-    fn outward(id: &str, title: Option<&str>, texts: &Texts) -> Self {
-        if texts.are_readable() {
-            return Self::open(title);
-        }
-        let title = title.map(cut_title);
-        let sketch = title.as_deref().and_then(Sketch::of);
-        Self { title: title.and_then(|title| texts.outward(id, "title", &title)), sketch }
-    }
-}
-
-/// The item as each of its subjects sees it.
-pub(crate) fn observe<'item>(
-    item: &'item NewsItem,
-    headline: &'item Headline,
-    subjects: &'item [Subject],
-    judged: Judged<'item>,
-) -> impl Iterator<Item = ItemObservation> + 'item {
-    let others = |subject: &Subject| subjects.iter().filter(|other| *other != subject).cloned().collect();
-    subjects.iter().map(move |subject| ItemObservation {
-        schema: SCHEMA_VERSION,
-        subject: subject.clone(),
-        id: item.id.clone(),
-        event_time_ms: item.published_at.0,
-        topic: judged.topic.to_owned(),
-        sentiment: judged.sentiment,
-        score: judged.score,
-        source: item.source.clone(),
-        title: headline.title.clone(),
-        sketch: headline.sketch.clone(),
-        url: item.url.clone(),
-        model: judged.model.cloned(),
-        subjects: if subject.kind() == SubjectKind::Market { others(subject) } else { Vec::new() },
-    })
-}
-
 /// Publishes results in order of arrival, keeps the watermarks, commits.
 struct PublishStage {
     parts: Parts,
@@ -377,8 +286,8 @@ struct PublishStage {
 
 impl PublishStage {
     fn run(mut self, steps: Receiver<Step>) -> Result<(), Error> {
-        let interval = self.parts.config.watermark.interval.duration();
-        let tick = interval.min(self.parts.config.kafka.commit_interval.duration());
+        let interval = self.parts.inputs.config.watermark.interval.duration();
+        let tick = interval.min(self.parts.inputs.config.kafka.commit_interval.duration());
         loop {
             let wait = if self.offsets.is_empty() { tick } else { self.pace.rest(true).min(tick) };
             let next = steps.recv_timeout(wait);
@@ -398,9 +307,9 @@ impl PublishStage {
                     let (now, wall) = (self.time.now(), EventTime::now());
                     for partition in partitions {
                         if partition >= self.parts.partitions.raw {
-                            return Err(crate::kafka::Error::Repartitioned(self.parts.config.kafka.topics.raw.clone()).into());
+                            return Err(crate::kafka::Error::Repartitioned(self.parts.inputs.config.kafka.topics.raw.clone()).into());
                         }
-                        let committed = self.delivery.committed(partition, self.parts.config.kafka.timeout.duration())?;
+                        let committed = self.delivery.committed(partition, self.parts.inputs.config.kafka.timeout.duration())?;
                         let memory = committed.as_ref().map_or("", |(_, memory)| memory);
                         self.clocks.insert(partition, PartitionClock::resumed(memory, now, wall));
                         self.finished.extend(committed.map(|(offset, _)| (partition, offset)));
@@ -460,8 +369,8 @@ impl PublishStage {
                 Decoded::Rejected { record, rejection } => {
                     super::publish_dead(
                         &self.delivery,
-                        &self.parts.config.kafka.topics,
-                        &self.parts.config.kafka.topics.raw,
+                        &self.parts.inputs.config.kafka.topics,
+                        &self.parts.inputs.config.kafka.topics.raw,
                         &record,
                         &rejection,
                     )?;
@@ -488,7 +397,8 @@ impl PublishStage {
     /// Such a timestamp takes event time with it, and news of correct timestamps behind it is late.
     fn warn_if_ahead(&mut self, place: RawPlace, time: EventTime, wall: EventTime) {
         let ahead_ms = time.0 - wall.0;
-        if ahead_ms > self.parts.config.decode.max_ahead.ms() && self.ahead_said_at.is_none_or(|at| at.elapsed() >= AHEAD_SAID_EVERY) {
+        if ahead_ms > self.parts.inputs.config.decode.max_ahead.ms() && self.ahead_said_at.is_none_or(|at| at.elapsed() >= AHEAD_SAID_EVERY)
+        {
             self.ahead_said_at = Some(Instant::now());
             let RawPlace { partition, offset } = place;
             tracing::warn!(
@@ -511,12 +421,12 @@ impl PublishStage {
         scored_at: EventTime,
     ) -> Result<(), Error> {
         let metrics = &self.parts.metrics;
-        let topics = &self.parts.config.kafka.topics;
+        let topics = &self.parts.inputs.config.kafka.topics;
         let Classification { topic, sentiment, truncated, .. } = result;
         let about = subjects(&topic.label, mentions);
-        let pane = self.parts.config.window.pane.ms();
+        let pane = self.parts.inputs.config.window.pane.ms();
         self.tallies.entry(place.partition).or_default().count(item.published_at, sentiment.label, sentiment.score, pane);
-        let headline = Headline::outward(&item.id, item.title.as_deref(), &self.parts.texts);
+        let headline = Headline::outward(&item.id, item.title.as_deref(), &self.parts.inputs.texts);
         let judged = Judged { topic: &topic.label, sentiment: sentiment.label, score: sentiment.score, model: Some(&self.identity) };
         for observation in observe(&item, &headline, &about, judged) {
             let subject = observation.subject.clone();
@@ -538,7 +448,7 @@ impl PublishStage {
         if truncated {
             metrics.items_truncated.inc();
         }
-        self.parts.texts.turn_outward(&mut item);
+        self.parts.inputs.texts.turn_outward(&mut item);
         let scored = Scored {
             schema: SCHEMA_VERSION,
             id: item.id,
@@ -579,7 +489,7 @@ impl PublishStage {
     fn announce(&mut self) -> Result<(), Error> {
         self.time.compare_with_wall_clock();
         let now = self.time.now();
-        let (raw, config) = (self.parts.partitions.raw, &self.parts.config);
+        let (raw, config) = (self.parts.partitions.raw, &self.parts.inputs.config);
         let moved = self.clocks.iter_mut().filter_map(|(&partition, clock)| clock.announce(partition, raw, config, now)).collect();
         self.publish_watermarks(moved)
     }
@@ -621,7 +531,7 @@ impl PublishStage {
         let payload = super::to_json(&Observation::Watermark(record));
         for target in 0..self.parts.partitions.observations {
             self.delivery.send(Outgoing {
-                topic: &self.parts.config.kafka.topics.observations,
+                topic: &self.parts.inputs.config.kafka.topics.observations,
                 partition: Some(target),
                 key: Some(key.as_bytes()),
                 payload: &payload,

@@ -172,7 +172,91 @@ impl Credit {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Sender, channel};
+
     use super::*;
+    use crate::classify::drift::Reference;
+    use crate::classify::{Error, Ticket};
+    use crate::news::{Classification, EventTime, ModelIdentity, Score};
+
+    type Done = SyncSender<Result<Vec<Classification>, Error>>;
+
+    /// Answers when the test says so.
+    struct Held {
+        identity: ModelIdentity,
+        asked: Mutex<Sender<(usize, Done)>>,
+    }
+
+    impl Classify for Held {
+        fn identity(&self) -> &ModelIdentity {
+            &self.identity
+        }
+
+        fn drift_reference(&self) -> Option<&Reference> {
+            None
+        }
+
+        fn submit(&self, texts: Vec<String>) -> Ticket {
+            let (done, ticket) = Ticket::open();
+            self.asked.lock().unwrap().send((texts.len(), done)).unwrap();
+            ticket
+        }
+    }
+
+    fn headline(title: &str) -> EvidenceItem {
+        let at = EventTime(0);
+        EvidenceItem {
+            id: "a".into(),
+            title: Some(title.into()),
+            source: None,
+            url: None,
+            published_at: at,
+            score: Score(-1),
+            first_seen: at,
+            copies: 0,
+            sources: 1,
+            explanation: None,
+        }
+    }
+
+    #[test]
+    fn an_alert_does_not_wait_for_a_model_that_does_not_answer_and_the_next_one_has_what_came_late() {
+        let (asked, questions) = channel();
+        let model = Held { identity: ModelIdentity { name: "held".into(), version: "0".into() }, asked: Mutex::new(asked) };
+        let metrics = Arc::new(Metrics::new());
+        let config = ExplainConfig { headlines: 1, within: crate::config::Span::from_ms(50) };
+        let explainer = Explainer::start(config, Model::Shared(Arc::new(model)), metrics.clone()).unwrap();
+        let count = |outcome| metrics.explanations.with_label_values(&[outcome]).get();
+        let mut evidence = [headline("Bank fails"), headline("Shares fall")];
+        explainer.explain(&mut evidence, explainer.deadline());
+        assert!(evidence.iter().all(|item| item.explanation.is_none()));
+        assert_eq!((count("told"), count("left_out")), (0, 1), "one headline is asked for");
+        // Meanwhile another alert: the thread is busy, and is not waited for beyond the deadline either.
+        explainer.explain(&mut [headline("Lender fails")], explainer.deadline());
+        assert_eq!(count("left_out"), 2);
+        let answer = || {
+            let (texts, done): (usize, Done) = questions.recv_timeout(Duration::from_secs(30)).unwrap();
+            let schema: serde_json::Value = serde_json::from_str(include_str!("../../schemas/news.scored.json")).unwrap();
+            let example = &schema["examples"][0];
+            let result = Classification {
+                topic: serde_json::from_value(example["topic"].clone()).unwrap(),
+                sentiment: serde_json::from_value(example["sentiment"].clone()).unwrap(),
+                logits: crate::news::Logits::default(),
+                truncated: false,
+                unknown_share: 0.0,
+            };
+            done.send(Ok(vec![result; texts])).unwrap();
+            texts
+        };
+        assert_eq!(answer(), 6, "with all words, with none, and two for each");
+        answer();
+        let long = Instant::now() + Duration::from_secs(30);
+        explainer.explain(&mut evidence, long);
+        let words: Vec<&str> = evidence[0].explanation.as_ref().unwrap().words.iter().map(|word| word.word.as_str()).collect();
+        assert_eq!((words, count("told")), (vec!["Bank", "fails"], 1));
+        assert!(questions.try_recv().is_err(), "it was remembered");
+    }
 
     #[test]
     fn explanations_take_a_tenth_of_the_time_at_most() {

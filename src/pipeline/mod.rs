@@ -5,6 +5,7 @@ pub mod classifier;
 mod explainer;
 mod inputs;
 pub mod monitor;
+pub mod observe;
 pub mod offline;
 pub mod partition;
 pub mod restore;
@@ -128,10 +129,7 @@ pub fn start(
     let swap = Arc::new(Swap::new(inputs.clone(), &stop));
     let parts = classifier::Parts {
         partitions: kafka::topics::check(&config.kafka, |topic| roles.right_on(topic))?,
-        config: config.clone(),
-        watchlist: inputs.watchlist.clone(),
-        texts: inputs.texts.clone(),
-        explainer: inputs.explainer.clone(),
+        inputs,
         metrics,
         board,
         unpublishable: Arc::default(),
@@ -151,15 +149,11 @@ pub fn start(
     };
     if classifies {
         let (parts, stop, swap) = (parts.clone(), stop.clone(), swap.clone());
-        let generation = |parts, classify: Option<_>, stop| classify.map_or(Ok(()), |classify| classifier::run(parts, classify, stop));
-        spawn(classifier::ROLE, Box::new(move || generations(Roles::Classifier, parts, &swap, &stop, generation)))?;
+        spawn(classifier::ROLE, Box::new(move || generations(Roles::Classifier, parts, &swap, &stop, classifier::run)))?;
     }
     if roles.monitors() {
         let (stop, swap) = (stop.clone(), swap.clone());
-        spawn(
-            monitor::ROLE,
-            Box::new(move || generations(Roles::Monitor, parts, &swap, &stop, |parts, _, stop| monitor::run(parts, stop))),
-        )?;
+        spawn(monitor::ROLE, Box::new(move || generations(Roles::Monitor, parts, &swap, &stop, monitor::run)))?;
     }
     Ok(Running { results, open, stop, deadline: config.shutdown.deadline, swap })
 }
@@ -171,15 +165,15 @@ fn generations(
     mut parts: classifier::Parts,
     swap: &Swap,
     stop: &CancellationToken,
-    generation: impl Fn(classifier::Parts, Option<Arc<dyn Classify>>, CancellationToken) -> Result<(), Error>,
+    generation: impl Fn(classifier::Parts, CancellationToken) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let role = roles.as_str();
     let mut pause = SHORTEST_PAUSE;
     while !stop.is_cancelled() {
         let began = Instant::now();
-        let (inputs, turn) = swap.begin();
-        parts.take(&inputs);
-        let error = match generation(parts.clone(), inputs.classify, turn.child_token()) {
+        let turn;
+        (parts.inputs, turn) = swap.begin();
+        let error = match generation(parts.clone(), turn.child_token()) {
             Ok(()) if turn.is_cancelled() && !stop.is_cancelled() => {
                 tracing::info!(role, "goes on with what was reloaded");
                 parts.board.begins_anew(role);
@@ -197,7 +191,7 @@ fn generations(
         }
         match &error {
             // Another process has this one's name: to begin anew would fence that one.
-            kafka::Error::Fenced { .. } if !parts.config.kafka.instance.is_empty() => return Err(error.into()),
+            kafka::Error::Fenced { .. } if !parts.inputs.config.kafka.instance.is_empty() => return Err(error.into()),
             // An alert or a pane, or a dead letter: there is nowhere else to put it.
             kafka::Error::OutputTooLarge { origin, .. } if !origin.is_some_and(|origin| parts.unpublishable.add(origin)) => {
                 return Err(error.into());
@@ -212,7 +206,7 @@ fn generations(
         if stop.is_cancelled() {
             return Ok(());
         }
-        match kafka::topics::check(&parts.config.kafka, |topic| roles.right_on(topic)) {
+        match kafka::topics::check(&parts.inputs.config.kafka, |topic| roles.right_on(topic)) {
             Ok(partitions) => parts.partitions = partitions,
             Err(error) if error.is_passing() => tracing::warn!(role, %error, "the brokers do not answer"),
             Err(error) => return Err(error.into()),

@@ -41,7 +41,7 @@ struct Monitor {
 /// # Errors
 /// The first thing that makes going on unsafe: nothing after it is committed.
 pub fn run(parts: Parts, stop: CancellationToken) -> Result<(), Error> {
-    let config = &parts.config.kafka;
+    let config = &parts.inputs.config.kafka;
     // A new group reads the whole log: which alerts there are must not depend on when it was started.
     let source = Source::start(
         config,
@@ -52,19 +52,19 @@ pub fn run(parts: Parts, stop: CancellationToken) -> Result<(), Error> {
         parts.refused(ROLE),
         stop.clone(),
     )?;
-    let largest = max_record_bytes(&parts.config);
+    let largest = max_record_bytes(&parts.inputs.config);
     let mut monitor = Monitor {
         delivery: Delivery::start(config, ROLE, largest, parts.metrics.clone(), source.committer(), parts.waiting(ROLE), stop.clone())?,
         partitions: BTreeMap::new(),
         at_end: None,
         committed: BTreeMap::new(),
-        pace: Pace::new(parts.config.kafka.commit_interval.duration()),
+        pace: Pace::new(parts.inputs.config.kafka.commit_interval.duration()),
         alerted: false,
         replay: Replay::new(Instant::now()),
         stop,
         parts,
     };
-    let interval = monitor.parts.config.kafka.commit_interval.duration();
+    let interval = monitor.parts.inputs.config.kafka.commit_interval.duration();
     loop {
         let wait = if monitor.alerted { monitor.pace.rest(true).min(interval) } else { interval };
         match source.next(wait) {
@@ -135,7 +135,7 @@ impl Monitor {
                 partition.skip(record.offset);
                 let detail = format!("not an observation: line {}, column {}", error.line(), error.column());
                 let rejection = Rejection { reason: Reason::InvalidJson, detail };
-                let topics = &self.parts.config.kafka.topics;
+                let topics = &self.parts.inputs.config.kafka.topics;
                 super::publish_dead(&self.delivery, topics, &topics.observations, record, &rejection)?;
                 self.parts.metrics.dead_letters.with_label_values(&[rejection.reason.as_str()]).inc();
                 return Ok(());
@@ -169,8 +169,8 @@ impl Monitor {
 
     fn publish(&mut self, record: &Record, outputs: Vec<Output>) -> Result<(), Error> {
         self.alerted |= outputs.iter().any(|output| matches!(output, Output::Alert(_)));
-        let (metrics, topics) = (&self.parts.metrics, &self.parts.config.kafka.topics);
-        let explaining = self.parts.explainer.as_ref().map(|explainer| (explainer, explainer.deadline()));
+        let (metrics, topics) = (&self.parts.metrics, &self.parts.inputs.config.kafka.topics);
+        let explaining = self.parts.inputs.explainer.as_ref().map(|explainer| (explainer, explainer.deadline()));
         for output in outputs {
             match output {
                 Output::Pane(pane) => {
@@ -216,7 +216,7 @@ impl Monitor {
 
     /// Reads back the state of these partitions; those with nothing to replay are ready.
     fn assigned(&mut self, partitions: &[i32]) -> Result<(), Error> {
-        let config = self.parts.config.clone();
+        let config = self.parts.inputs.config.clone();
         if partitions.iter().any(|&partition| partition >= self.parts.partitions.observations) {
             return Err(crate::kafka::Error::Repartitioned(config.kafka.topics.observations.clone()).into());
         }
@@ -225,7 +225,7 @@ impl Monitor {
         let mut checkpoints = BTreeMap::new();
         for &partition in partitions {
             let Some((offset, metadata)) = self.delivery.committed(partition, config.kafka.timeout.duration())? else {
-                self.partitions.insert(partition, PartitionMonitor::new(config.clone(), self.parts.watchlist.clone(), 0));
+                self.partitions.insert(partition, PartitionMonitor::new(config.clone(), self.parts.inputs.watchlist.clone(), 0));
                 continue;
             };
             let group = || format!("{}-{ROLE}", config.kafka.group);

@@ -42,7 +42,7 @@ pub fn read_back(
         return Ok(Some(BTreeMap::new()));
     }
     let started = Instant::now();
-    let (config, topics) = (&parts.config, &parts.config.kafka.topics);
+    let (config, topics) = (&parts.inputs.config, &parts.inputs.config.kafka.topics);
     let reader = Reader::new(&config.kafka, super::monitor::ROLE, PATIENCE, stop.clone())?;
     let mut pasts: BTreeMap<i32, Past> =
         checkpoints.iter().map(|(&partition, (_, checkpoint))| (partition, Past::new(config, checkpoint.closed_until))).collect();
@@ -70,7 +70,7 @@ pub fn read_back(
         let panes = pasts.remove(&partition).map(Past::in_order).unwrap_or_default();
         let alerts = alerts.remove(&partition).unwrap_or_default();
         let count = panes.len();
-        let monitor = PartitionMonitor::restore(config.clone(), parts.watchlist.clone(), &checkpoint, panes, &alerts, offset);
+        let monitor = PartitionMonitor::restore(config.clone(), parts.inputs.watchlist.clone(), &checkpoint, panes, &alerts, offset);
         let seconds = started.elapsed().as_secs_f64();
         tracing::info!(partition, panes = count, replay_from = offset, until = %checkpoint.closed_until, seconds, "state restored");
         restored.insert(partition, Restored { monitor, alerts });

@@ -65,8 +65,9 @@ pub fn mask(item: &mut NewsItem) -> BTreeMap<String, u32> {
     counts
 }
 
-/// The stricter kinds come first. What a text cannot hold for want of digits or signs is not looked for.
-fn mask_text(text: &mut String, counts: &mut BTreeMap<String, u32>) {
+/// Replaces personal data in one text, and counts the pieces by kind. The stricter kinds come first; what a text cannot hold for want of
+/// digits or signs is not looked for.
+pub fn mask_text(text: &mut String, counts: &mut BTreeMap<String, u32>) {
     let mut replace = |text: &mut String, kind: &str, pattern: &Regex, real: &dyn Fn(&str, &str) -> bool| {
         let found = replace_all(text, kind, pattern, real);
         if found > 0 {

@@ -36,11 +36,13 @@ impl Authority {
         text(self.certificate.to_pem().unwrap())
     }
 
-    /// For a host that is an address.
-    pub fn issue_for_host(&self, address: &str, days: (i64, i64)) -> Issued {
+    /// For a host by its name or its address.
+    pub fn issue_for_host(&self, host: &str, days: (i64, i64)) -> Issued {
         self.issue_with("broker", days, |builder| {
             let context = builder.x509v3_context(Some(&self.certificate), None);
-            let names = SubjectAlternativeName::new().ip(address).build(&context).unwrap();
+            let mut names = SubjectAlternativeName::new();
+            let names = if host.parse::<std::net::IpAddr>().is_ok() { names.ip(host) } else { names.dns(host) };
+            let names = names.build(&context).unwrap();
             builder.append_extension(names).unwrap();
         })
     }

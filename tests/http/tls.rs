@@ -4,12 +4,13 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 
 use bellwether::config::HttpConfig;
-use rcgen::CertifiedKey;
 use tempfile::TempDir;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
+use crate::common::certificates::Authority;
 use crate::server::{Answer, Holders, Request, Server, config, connect, span, try_serve};
 
 /// A certificate for `localhost` and its key, in files.
@@ -20,12 +21,13 @@ struct Certificate {
 
 impl Certificate {
     fn new() -> Self {
-        let CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let authority = Authority::new("ca");
+        let issued = authority.issue_for_host("localhost", (-1, 1));
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("certificate.pem"), cert.pem()).unwrap();
-        std::fs::write(folder.path().join("key.pem"), signing_key.serialize_pem()).unwrap();
+        std::fs::write(folder.path().join("certificate.pem"), &issued.certificate).unwrap();
+        std::fs::write(folder.path().join("key.pem"), issued.key()).unwrap();
         let mut trusted = RootCertStore::empty();
-        trusted.add(cert.der().clone()).unwrap();
+        trusted.add(CertificateDer::from_pem_slice(authority.certificate().as_bytes()).unwrap()).unwrap();
         let builder =
             ClientConfig::builder_with_provider(Arc::new(ring::default_provider())).with_safe_default_protocol_versions().unwrap();
         Self { folder, client: Arc::new(builder.with_root_certificates(trusted).with_no_client_auth()) }

@@ -348,7 +348,7 @@ function evidenceItem(item) {
   const { root, slots } = fromTemplate('evidence-template');
   setScore(slots.score, item.score);
   const url = item.url ? safeUrl(item.url) : null;
-  const title = item.title || '(no title)';
+  const title = !item.title ? '(no title)' : item.title.startsWith('enc:') ? '(an encrypted headline)' : item.title;
   if (url) {
     const link = document.createElement('a');
     link.href = url;
