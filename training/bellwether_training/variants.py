@@ -157,7 +157,7 @@ def draw(found: dict, target: Path) -> None:
 
 
 def _name(axes, places: list[tuple[str, float, float]]) -> None:
-    """Writes each name beside its point, or as near as there is room, with a line to the point then."""
+    """Writes each name beside its point, or as near as there is room, with a line to the point then; over others where there is none."""
     from matplotlib.transforms import Bbox
 
     axes.figure.canvas.draw()
@@ -173,6 +173,8 @@ def _name(axes, places: list[tuple[str, float, float]]) -> None:
                 taken.append(box)
                 break
             label.remove()
+        else:
+            axes.annotate(name, (x, y), fontsize=7, xytext=(6, 0), textcoords="offset points", va="center")
 
 
 def table(found: dict) -> str:

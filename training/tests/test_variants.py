@@ -75,3 +75,10 @@ def test_the_forms_of_a_model_are_measured_written_and_drawn(built, tmp_path):
     assert json.loads((tmp_path / "variants.json").read_text())["variants"] == {**entries, **earlier["variants"]}
     for name in (*entries, "measured before"):
         assert f"| {name} |" in page and f"<!-- {name} -->" in picture
+
+
+def test_names_without_room_are_in_the_picture_all_the_same(tmp_path):
+    found = {"variants": {f"variant {place}": {"times_as_fast": 1.0, "mean_accuracy": 0.9, "below_the_interval": []} for place in range(300)}}
+    variants.draw(found, tmp_path / "picture.svg")
+    picture = (tmp_path / "picture.svg").read_text()
+    assert all(f"<!-- variant {place} -->" in picture for place in range(300))
