@@ -1,7 +1,5 @@
 //! Arguments, exit code; nothing else.
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
+fn main() {
     bellwether::cli::main()
 }

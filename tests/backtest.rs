@@ -312,7 +312,7 @@ fn a_monitor_on_kafka_gives_the_same_records_byte_for_byte() {
     let bench = Bench::new();
     let news = bench.write_lines("news.jsonl", &scored_news());
     let broker = Broker::start();
-    let site = Site::new(&broker, &format!("[kafka]\ncommit_interval = '100ms'\n{RULES}"));
+    let site = Site::new(&broker, &format!("[kafka]\ncommit_interval = '100ms'\n[explain]\nheadlines = 0\n{RULES}"));
     site.create_topics();
     let file = site.config();
     // The site's own watchlist gives way to this one.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::Stdio;
 
-use common::{Broker, Read1, Site, produce, read_topic, wait_for};
+use common::{Broker, Read1, Site, observations, produce, read_topic, wait_for};
 use serde_json::{Value, json};
 
 const RULES: &str = "
@@ -163,6 +163,20 @@ fn an_alert_says_what_made_it_and_encrypted_ones_only_to_who_holds_the_key() {
     let opened = decrypted(&keys, &item);
     assert_eq!(opened["title"], format!("{NAME} {}", PREDICATES[3]));
     assert_eq!(opened["extra"]["desk"], format!("{NAME} desk"));
+}
+
+#[test]
+fn a_monitor_that_is_stopped_while_it_opens_the_model_for_words_ends_well() {
+    let broker = Broker::start();
+    let site = observations::site(&broker, "words", "", "");
+    observations::publish(&broker, &observations::log(7_000));
+    let environment = [("BELLWETHER_EXPLAIN__HEADLINES", "5"), ("BELLWETHER_EXPLAIN__WITHIN", "1ms")];
+    let mut process = site.run_with("monitor", &environment);
+    process.wait_ready();
+    // An alert has asked, and has not waited so long.
+    wait_for("an alert without words", 60, || (process.metric("bellwether_explanations_total{outcome=\"left_out\"}") > 0.0).then_some(()));
+    let (exit, log) = process.terminate();
+    assert!(exit.success(), "{exit}:\n{log}");
 }
 
 fn new_key() -> Vec<u8> {

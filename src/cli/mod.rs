@@ -18,8 +18,8 @@ mod topics;
 mod trace;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
@@ -124,6 +124,7 @@ pub struct Failure {
     error: anyhow::Error,
 }
 
+const SUCCESS: u8 = 0;
 const USAGE: u8 = 64;
 const UNAVAILABLE: u8 = 69;
 const INTERNAL: u8 = 70;
@@ -156,14 +157,25 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
-/// Parses the arguments, runs the subcommand, prints what went wrong.
-pub fn main() -> ExitCode {
+/// Parses the arguments, runs the subcommand, prints what went wrong, ends the process.
+pub fn main() -> ! {
+    end(outcome())
+}
+
+/// Without what C libraries do at an exit: another thread may still be at work in ONNX Runtime, which crashes then.
+fn end(code: u8) -> ! {
+    let _ = std::io::stdout().flush();
+    // SAFETY: it takes a number and does not return.
+    unsafe { libc::_exit(code.into()) }
+}
+
+fn outcome() -> u8 {
     use_one_polars_thread();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() { USAGE } else { SUCCESS };
         }
     };
     let result = match cli.command {
@@ -189,11 +201,11 @@ pub fn main() -> ExitCode {
         }
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure { error, .. }) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Ok(()) => SUCCESS,
+        Err(Failure { error, .. }) if is_broken_pipe(&error) => SUCCESS,
         Err(Failure { code, error }) => {
             eprintln!("bellwether: {error:#}");
-            ExitCode::from(code)
+            code
         }
     }
 }
@@ -248,7 +260,7 @@ fn stop_on_signals(stop: &CancellationToken) -> anyhow::Result<()> {
             tracing::info!("stopping: draining what was read; a second signal ends at once");
             stop.cancel();
             tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-            std::process::exit(i32::from(INTERNAL));
+            end(INTERNAL);
         });
     };
     std::thread::Builder::new().name("signals".into()).spawn(wait)?;
