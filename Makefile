@@ -8,7 +8,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-training check bench bench-core bench-delivery bench-detection bench-explain model kafka-up kafka-down
+.PHONY: help demo build test test-training check dashboards check-dashboards bench bench-core bench-delivery bench-detection bench-explain model kafka-up kafka-down
 
 ARGS ?=
 KAFKA_PORT ?= 19092
@@ -61,6 +61,16 @@ check: ## check format, lints, documentation, and what the program is built from
 	cargo clippy --release --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --release --no-deps
 	$(BELLWETHER_RUNTIME_DIR)/cargo-deny/bin/cargo-deny check bans licenses sources
+
+dashboards: build ## draw every panel of the Grafana boards from a run of the demo, and renew their pictures in docs/
+	@scripts/setup dashboards
+	@cd dashboards/render && exec node draw.mjs --bellwether $(BINARY) $(ARGS)
+
+check-dashboards: ## hold the boards to Grafana's types and to its linter (Node.js and Go)
+	@scripts/setup check-dashboards
+	@cd dashboards/render && npm run --silent types
+	@set -o pipefail; for board in dashboards/grafana/*.json; do \
+	    $(BELLWETHER_RUNTIME_DIR)/boards/dashboard-linter lint --strict "$$board" | sed '/^Checks that/d' || exit; done
 
 bench: ## measure what docs/performance.md says, or the parts of it that ARGS names (heavy)
 	@scripts/setup bench

@@ -21,11 +21,15 @@ pub struct Metrics {
     pub reloads: IntCounterVec,
     pub sentiment_items: IntCounterVec,
     pub topic_items: IntCounterVec,
+    pub confidence: HistogramVec,
+    pub unknown_tokens: Histogram,
+    pub news_age: Histogram,
     pub tokens: IntCounterVec,
     pub texts: IntCounterVec,
     pub tokenize_seconds: Counter,
     pub batch_texts: Histogram,
     pub inference_duration: Histogram,
+    pub model_sessions: IntGauge,
     pub device_nodes: IntGaugeVec,
     pub model_info: IntGaugeVec,
     pub drift_psi: GaugeVec,
@@ -40,6 +44,7 @@ pub struct Metrics {
     pub subject_items: GaugeVec,
     pub subject_index: GaugeVec,
     pub subject_buzz: GaugeVec,
+    pub subject_alerts: IntGaugeVec,
     pub watermark_lag: Gauge,
     pub alert_transitions: IntCounterVec,
     pub open_alerts: IntGaugeVec,
@@ -54,6 +59,7 @@ pub struct Metrics {
     pub partitions_paused: IntGaugeVec,
     pub rebalances: IntCounterVec,
     pub commits: IntCounterVec,
+    pub commit_duration: HistogramVec,
     pub generations: IntCounterVec,
     pub kafka_errors: IntCounterVec,
     pub restored_panes: IntCounter,
@@ -127,6 +133,24 @@ impl Metrics {
             explanations: make.counters("explanations_total", "Headlines of alerts, by whether their words were found in time", &["outcome"]),
             sentiment_items: make.counters("sentiment_items_total", "Items by predicted sentiment", &["sentiment"]),
             topic_items: make.counters("topic_items_total", "Items by predicted topic", &["topic"]),
+            confidence: make.add(HistogramVec::new(
+                Maker::histogram_opts(
+                    "confidence_ratio",
+                    "Probability that the model gave the label it chose, by head",
+                    &[0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0],
+                ),
+                &["head"],
+            )),
+            unknown_tokens: make.add(Histogram::with_opts(Maker::histogram_opts(
+                "unknown_tokens_ratio",
+                "An item's share of tokens that the model's vocabulary does not have",
+                &[0.0, 0.02, 0.05, 0.1, 0.2, 1.0],
+            ))),
+            news_age: make.add(Histogram::with_opts(Maker::histogram_opts(
+                "news_age_seconds",
+                "Seconds from an item's event time to its Kafka timestamp: how old news is when it comes",
+                &[1.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0],
+            ))),
             tokens: make.counters("tokens_total", "Tokens sent through the model: real ones and padding", &["kind"]),
             texts: make.counters("texts_total", "Texts by where their result came from: the model, or the cache of copies", &["from"]),
             tokenize_seconds: make.add(Counter::with_opts(Maker::opts("tokenize_seconds_total", "Seconds spent tokenising"))),
@@ -140,6 +164,7 @@ impl Metrics {
                 "Seconds a batch takes in ONNX Runtime",
                 &durations,
             ))),
+            model_sessions: make.whole_gauge("model_sessions", "Sessions that run batches side by side"),
             device_nodes: make.whole_gauges(
                 "device_nodes",
                 "Nodes of the model's graph, by the execution provider they were placed on",
@@ -170,6 +195,11 @@ impl Metrics {
                 "Items in the rolling window against what is usual at that hour",
                 &["subject"],
             ),
+            subject_alerts: make.whole_gauges(
+                "subject_open_alerts",
+                "Alerts now open on a subject; away once there is none",
+                &["subject", "rule", "severity"],
+            ),
             watermark_lag: make.gauge("watermark_lag_seconds", "Seconds the slowest partition's watermark is behind the clock"),
             alert_transitions: make.counters("alert_transitions_total", "Alert transitions published", &["transition", "severity"]),
             open_alerts: make.whole_gauges("open_alerts", "Alerts now open", &["severity"]),
@@ -191,6 +221,10 @@ impl Metrics {
             partitions_paused: make.whole_gauges("partitions_paused", "Partitions paused because the next stage is full", &["role"]),
             rebalances: make.counters("rebalances_total", "Rebalances of the consumer group seen", &["role", "event"]),
             commits: make.counters("commits_total", "Commits of outputs and offsets, by outcome", &["role", "outcome"]),
+            commit_duration: make.add(HistogramVec::new(
+                Maker::histogram_opts("commit_duration_seconds", "Seconds a commit takes: until the brokers have all outputs and offsets of it", &delays),
+                &["role"],
+            )),
             generations: make.counters("generations_failed_total", "Times a role gave up what it had and began anew from what is committed", &["role"]),
             kafka_errors: make.counters("kafka_errors_total", "Errors that the Kafka client reported", &["role"]),
             restored_panes: make.counter("restored_panes_total", "Panes read back at an assignment"),
@@ -232,6 +266,8 @@ impl Metrics {
         for counter in [&self.generations, &self.records] {
             roles.iter().for_each(|role| drop(counter.with_label_values(&[role])));
         }
+        roles.iter().for_each(|role| drop(self.commit_duration.with_label_values(&[*role])));
+        ["sentiment", "topic"].iter().for_each(|head| drop(self.confidence.with_label_values(&[*head])));
         for gauge in [&self.consumer_lag, &self.partitions_assigned, &self.partitions_paused] {
             roles.iter().for_each(|role| gauge.with_label_values(&[*role]).set(0));
         }

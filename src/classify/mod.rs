@@ -151,6 +151,7 @@ impl OnnxClassifier {
         let (slab_sender, slab_receiver) = mpsc::sync_channel::<Slab>(2);
         let (ahead_sender, ahead_receiver) = mpsc::sync_channel::<Slab>(1);
         let job_receiver = Arc::new(Mutex::new(job_receiver));
+        metrics.model_sessions.set(sessions.len() as i64);
         let decoder = Arc::new(Decoder::new(&labels, &encoders));
         let cache = Cache::new(config.cache_texts).map(Arc::new);
         for (index, sessions) in sessions.into_iter().enumerate() {

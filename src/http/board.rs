@@ -57,6 +57,8 @@ struct State {
     subjects: BTreeMap<Subject, SubjectState>,
     watermarks: BTreeMap<i32, EventTime>,
     open: BTreeMap<String, AlertRecord>,
+    /// Whom the metrics show with an open alert, by which rule.
+    alerting: BTreeSet<(Subject, String, Severity)>,
     recent: VecDeque<(u64, AlertRecord)>,
     /// By partition: alerts that publish nothing at the moment.
     standings: BTreeMap<i32, Standing>,
@@ -221,8 +223,7 @@ impl Board {
         state.live.retain(|partition, _| !partitions.contains(partition));
         drop(state);
         self.monitor_restored(partitions);
-        let state = self.state();
-        self.count_open(&state);
+        self.count_open(&mut self.state());
     }
 
     fn clear_metrics(&self, subject: &Subject) {
@@ -295,7 +296,7 @@ impl Board {
         }
         self.forget_silent(&mut state, partition);
         state.standings.insert(partition, view.standing);
-        self.count_open(&state);
+        self.count_open(&mut state);
         state.live.insert(partition, view.subjects);
         self.metrics.subjects.set(state.live.values().sum::<usize>() as i64);
     }
@@ -321,14 +322,23 @@ impl Board {
         }
         state.recent.push_front((version, alert));
         state.recent.truncate(MAX_RECENT);
-        self.count_open(&state);
+        self.count_open(&mut state);
     }
 
-    fn count_open(&self, state: &State) {
+    fn count_open(&self, state: &mut State) {
         for severity in Severity::ALL {
             let count = state.open.values().filter(|alert| alert.severity == severity).count();
             self.metrics.open_alerts.with_label_values(&[severity.as_str()]).set(count as i64);
         }
+        let alerting: BTreeSet<_> = state.open.values().map(|alert| (alert.subject.clone(), alert.rule.clone(), alert.severity)).collect();
+        // One by one: a scrape behind a reset would see no alert.
+        for (subject, rule, severity) in state.alerting.difference(&alerting) {
+            let _ = self.metrics.subject_alerts.remove_label_values(&[subject.as_str(), rule, severity.as_str()]);
+        }
+        for (subject, rule, severity) in &alerting {
+            self.metrics.subject_alerts.with_label_values(&[subject.as_str(), rule, severity.as_str()]).set(1);
+        }
+        state.alerting = alerting;
         self.metrics.silent_alerts.set(state.standings.values().map(|standing| standing.silent.len() as i64).sum());
         for waits in Waits::ALL {
             let count: u64 = state.standings.values().filter_map(|standing| standing.waiting.get(&waits)).sum();
@@ -635,6 +645,30 @@ mod tests {
         board.view(0, view(2000, &["market"]));
         assert_eq!(subject("group:banks")["buzz"], Value::Null);
         assert!(!board.metrics.render().contains("subject_index{subject=\"group:banks\"}"));
+    }
+
+    #[test]
+    fn whoever_has_an_open_alert_is_exported_under_its_rule_until_it_resolves_or_goes_away() {
+        use crate::backtest::tests::alert;
+        let board = board();
+        let exported = |severity: Severity| {
+            let line = |subject: &str| {
+                format!("subject_open_alerts{{rule=\"bank-run\",severity=\"{}\",subject=\"{subject}\"}} 1", severity.as_str())
+            };
+            let metrics = board.metrics.render();
+            ["entity:one", "entity:two"].map(|subject| metrics.contains(&line(subject)))
+        };
+        let firing = |subject| AlertRecord { severity: Severity::Warning, ..alert(subject, 0, 0, Transition::Firing) };
+        board.view(0, view(1000, &["entity:one"]));
+        board.view(1, view(1000, &["entity:two"]));
+        board.alert(firing("entity:one"));
+        board.alert(firing("entity:two"));
+        assert_eq!(exported(Severity::Warning), [true, true]);
+        board.alert(AlertRecord { severity: Severity::Critical, ..alert("entity:one", 0, 1000, Transition::Escalated) });
+        assert_eq!((exported(Severity::Warning), exported(Severity::Critical)), ([false, true], [true, false]));
+        board.alert(alert("entity:one", 0, 2000, Transition::Resolved));
+        board.monitor_revoked(&[1]);
+        assert!(!board.metrics.render().contains("subject_open_alerts{"));
     }
 
     #[test]

@@ -422,7 +422,7 @@ impl PublishStage {
     ) -> Result<(), Error> {
         let metrics = &self.parts.metrics;
         let topics = &self.parts.inputs.config.kafka.topics;
-        let Classification { topic, sentiment, truncated, .. } = result;
+        let Classification { topic, sentiment, truncated, unknown_share, .. } = result;
         let about = subjects(&topic.label, mentions);
         let pane = self.parts.inputs.config.window.pane.ms();
         self.tallies.entry(place.partition).or_default().count(item.published_at, sentiment.label, sentiment.score, pane);
@@ -445,6 +445,10 @@ impl PublishStage {
         metrics.items.with_label_values(&["scored"]).inc();
         metrics.sentiment_items.with_label_values(&[sentiment.label.as_str()]).inc();
         metrics.topic_items.with_label_values(&[&topic.label]).inc();
+        metrics.confidence.with_label_values(&["sentiment"]).observe(sentiment.probabilities.top());
+        metrics.confidence.with_label_values(&["topic"]).observe(topic.probability);
+        metrics.unknown_tokens.observe(unknown_share);
+        metrics.news_age.observe((time.0 - item.published_at.0).max(0) as f64 / 1e3);
         if truncated {
             metrics.items_truncated.inc();
         }

@@ -329,13 +329,17 @@ fn commit(
     role: &'static str,
     parts: &classifier::Parts,
 ) -> Result<bool, kafka::Error> {
+    let began = Instant::now();
     let committed = delivery.commit(offsets);
     let count = |outcome| parts.metrics.commits.with_label_values(&[role, outcome]).inc();
     match committed {
         // All that there is is committed already: a role that began anew is well again.
         Ok(false) if up_to_date => {}
         Ok(false) => return Ok(true),
-        Ok(true) => count("ok"),
+        Ok(true) => {
+            count("ok");
+            parts.metrics.commit_duration.with_label_values(&[role]).observe(began.elapsed().as_secs_f64());
+        }
         Err(kafka::Error::Commit(cause)) => {
             count("error");
             tracing::warn!(role, cause, "commit failed; it is tried again with the next one");
