@@ -8,6 +8,7 @@ pub mod delivery;
 pub mod embedded;
 mod inquiry;
 pub mod producer;
+pub mod push;
 pub mod reader;
 pub mod topics;
 
