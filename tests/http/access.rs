@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::common::wait_for;
 use crate::limits::begin_stream;
-use crate::openapi::{Operation, operations};
+use crate::openapi::{Operation, assert_documented, operations};
 use crate::server::{Answer, Holders, Request, Server, bearer, config, connect, span};
 
 fn log_in(server: &Server, token: &str) -> Answer {
