@@ -124,6 +124,11 @@ impl From<&Failure> for Outcome {
     }
 }
 
+/// What is remembered, by the feeds' URLs.
+type Memories = HashMap<String, Memory>;
+/// What publishes, and what was remembered when it began.
+type Begun = (Delivery, Memories);
+
 /// What came of one document, and what is remembered from then on.
 struct Batch {
     /// Id and record.
@@ -209,7 +214,7 @@ impl Publisher {
     }
 
     /// Takes over from whoever published before, and reads back what is remembered. `None`: stopped meanwhile.
-    fn begin(&self) -> Result<Option<(Delivery, HashMap<String, Memory>)>, kafka::Error> {
+    fn begin(&self) -> Result<Option<Begun>, kafka::Error> {
         let kafka = &self.config.kafka;
         partition_count(kafka, &kafka.topics.raw, "Write")?;
         let partitions = partition_count(kafka, &kafka.topics.feeds, "Read and Write")?;
@@ -217,7 +222,7 @@ impl Publisher {
         let delivery = Delivery::alone(kafka, ROLE, max_record_bytes(&self.config), self.metrics.clone(), waiting, self.stop.clone())?;
         let reader = Reader::new(kafka, ROLE, PATIENCE, self.stop.clone())?;
         let partitions: Vec<_> = (0..partitions).map(|partition| (partition, None)).collect();
-        let mut memories: HashMap<String, Memory> = HashMap::new();
+        let mut memories: Memories = HashMap::new();
         let whole = reader.read(&kafka.topics.feeds, &partitions, |passing| {
             let Ok(memory) = serde_json::from_slice::<Memory>(passing.payload) else { return };
             // Of several the last one: they may stand in several partitions, where there were fewer once.
@@ -229,7 +234,7 @@ impl Publisher {
     }
 
     /// After a failure that may pass.
-    fn begin_anew(&self, error: kafka::Error) -> Result<Option<(Delivery, HashMap<String, Memory>)>, Error> {
+    fn begin_anew(&self, error: kafka::Error) -> Result<Option<Begun>, Error> {
         let (mut error, mut pause) = (error, SHORTEST_PAUSE);
         loop {
             if self.stop.is_cancelled() && error.is_passing() {
@@ -273,7 +278,7 @@ impl Publisher {
     }
 
     /// Begins a task for each feed; they end with `stop`, and with them what is received here.
-    fn ask_all(&self, runtime: &tokio::runtime::Runtime, mut memories: HashMap<String, Memory>) -> mpsc::Receiver<Batch> {
+    fn ask_all(&self, runtime: &tokio::runtime::Runtime, mut memories: Memories) -> mpsc::Receiver<Batch> {
         let (sender, batches) = mpsc::channel(WAITING);
         let desk = Desk { config: self.config.clone(), metrics: self.metrics.clone(), fetcher: Fetcher::new(&self.config.ingest), sender };
         let (desk, stop) = (Arc::new(desk), self.stop.clone());
