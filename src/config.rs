@@ -5,6 +5,7 @@
 
 mod calendar;
 mod http;
+mod ingest;
 mod layers;
 mod rules;
 mod validate;
@@ -19,6 +20,7 @@ use toml::{Table, Value};
 
 pub use calendar::{QuietHours, TimeZone};
 pub use http::HttpConfig;
+pub use ingest::{FeedConfig, IngestConfig};
 pub use rules::{Condition, FalseAlarms, RuleConfig, RuleOverride, Thresholds};
 
 use crate::detect::baseline::Reach;
@@ -90,6 +92,7 @@ pub struct Config {
     pub detect: DetectConfig,
     pub explain: ExplainConfig,
     pub rules: BTreeMap<String, RuleConfig>,
+    pub ingest: IngestConfig,
     pub http: HttpConfig,
     pub health: HealthConfig,
     pub shutdown: ShutdownConfig,
@@ -129,6 +132,7 @@ pub struct TopicNames {
     pub windows: String,
     pub alerts: String,
     pub dead: String,
+    pub feeds: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -456,12 +460,15 @@ impl Config {
                 *value = "***".into();
             }
         }
+        for feed in &mut shown.ingest.feeds {
+            feed.url = feed.shown();
+        }
         toml::to_string(&shown).expect("every field has a TOML form")
     }
 }
 
 impl TopicNames {
-    pub fn all(&self) -> [(&'static str, &str); 6] {
+    pub fn all(&self) -> [(&'static str, &str); 7] {
         [
             ("raw", &self.raw),
             ("scored", &self.scored),
@@ -469,6 +476,7 @@ impl TopicNames {
             ("windows", &self.windows),
             ("alerts", &self.alerts),
             ("dead", &self.dead),
+            ("feeds", &self.feeds),
         ]
     }
 }
@@ -609,6 +617,35 @@ mod tests {
         assert_eq!(found, expected);
         assert_eq!(problems("[http]\nconnections = 100001"), ["http.connections = 100001 must be at most 100000: each is an open file"]);
         assert!(problems("[http]\nmetrics_listen = 'x'")[0].contains("such as \"127.0.0.1:9464\""));
+    }
+
+    #[test]
+    fn what_is_wrong_with_feeds_is_named_without_what_may_be_a_key() {
+        let good = "[[ingest.feeds]]\nurl = 'https://wire.example/rss?key=hunter2'\nsource = 'wire'\ninterval = '1m'\n";
+        let config = Config::from_toml(good, &[], None).unwrap();
+        assert_eq!((config.ingest.feeds[0].interval.map(Span::ms), config.ingest.interval.ms()), (Some(60_000), 300_000));
+        let shown = config.display();
+        assert!(!shown.contains("hunter2") && shown.contains("https://wire.example/rss?***"), "{shown}");
+        let found = problems(&format!(
+            "[ingest]\ninterval = '0s'\nmax_body_bytes = 0\ncontact = 'Zürich'\nlisten = 'here'\nallow_private = ['http://feeds.internal/']\n\
+             {good}{good}[[ingest.feeds]]\nurl = 'feeds/rss'\nsource = ' '\n[[ingest.feeds]]\nurl = 'ftp://wire.example/'\nsource = 's'\n\
+             [[ingest.feeds]]\nurl = 'https://u:hunter2@wire.example/'\nsource = 's'"
+        ));
+        let expected = [
+            "ingest.interval = \"0s\" must be longer than nothing",
+            "ingest.max_body_bytes = 0 must be at least 1",
+            "ingest.contact = \"Zürich\" must be plain ASCII: it is sent as a header",
+            "ingest.listen = \"here\" must be an address and port such as \"127.0.0.1:9465\"",
+            "ingest.allow_private: \"http://feeds.internal/\" must be a host's name or address alone, such as \"feeds.internal\" or \"10.0.0.5\"",
+            "ingest.feeds, url = \"https://wire.example/rss?***\" is there twice",
+            "ingest.feeds, url = \"feeds/rss\" is no address (relative URL without a base)",
+            "ingest.feeds, url = \"feeds/rss\": source = \"\" must say who publishes it",
+            "ingest.feeds, url = \"ftp://wire.example/\": it must begin with https:// or http://, not ftp:",
+            "ingest.feeds, url = \"https://***@wire.example/\": it must hold no log-in",
+        ];
+        assert_eq!(found, expected);
+        let unknown = problems("[[ingest.feeds]]\nurl = 'https://wire.example/'\nsource = 's'\ntitle = 'x'");
+        assert!(unknown.len() == 1 && unknown[0].starts_with("ingest: ") && unknown[0].contains("unknown field `title`"), "{unknown:?}");
     }
 
     #[test]

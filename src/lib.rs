@@ -20,6 +20,7 @@
 //! - [`window`]: event time, watermarks, panes, rolling windows; the only door to polars
 //! - [`detect`]: baseline, surges, rules, the life of an alert, its evidence; series of one's own
 //! - [`pipeline`]: the roles, and the only files that know the order of stages
+//! - [`ingest`]: RSS and Atom feeds as a source; [`outbound`]: requests to addresses that others have named, and the guard before them
 //! - [`http`]: page, API, health; [`metrics`]: every metric once; [`reload`]: another configuration or model for a process that runs;
 //!   [`audit`]: what was done to it, and by whom
 //! - [`evaluate`]: how good the model is on labelled news; [`replay`]: news files as a source; [`backtest`]: news files through the
@@ -37,10 +38,12 @@ pub mod detect;
 pub mod enrich;
 pub mod evaluate;
 pub mod http;
+pub mod ingest;
 pub mod kafka;
 pub mod metrics;
 pub mod news;
 pub mod novelty;
+pub mod outbound;
 pub mod pipeline;
 pub mod privacy;
 pub mod reload;

@@ -68,6 +68,10 @@ pub struct Metrics {
     pub restore_duration: Gauge,
     pub ready: IntGauge,
     pub http_requests_rejected: IntCounterVec,
+    pub feed_items: IntCounterVec,
+    pub feed_fetches: IntCounterVec,
+    pub feeds_failing: IntGauge,
+    pub feed_last_success: Gauge,
     resident_memory: Gauge,
     cpu_seconds: Counter,
 }
@@ -233,6 +237,10 @@ impl Metrics {
             restore_duration: make.gauge("restore_duration_seconds", "Seconds the last restore took, the replay of observations included"),
             ready: make.whole_gauge("ready", "1 once partitions are assigned, state is restored and the model is warm"),
             http_requests_rejected: make.counters("http_requests_rejected_total", "HTTP requests turned away, by reason", &["reason"]),
+            feed_items: make.counters("feed_items_total", "New entries of feeds, by whether they became items of news.raw", &["outcome"]),
+            feed_fetches: make.counters("feed_fetches_total", "Requests for feeds, by outcome", &["outcome"]),
+            feeds_failing: make.whole_gauge("feeds_failing", "Feeds whose last request brought nothing that can be read"),
+            feed_last_success: make.gauge("feed_last_success_timestamp_seconds", "When a feed was last read, seconds since the Unix epoch"),
             resident_memory: make.add(Gauge::new("process_resident_memory_bytes", "Resident memory")),
             cpu_seconds: make.add(Counter::new("process_cpu_seconds_total", "User and system CPU time")),
             registry: make.0,
@@ -260,6 +268,8 @@ impl Metrics {
         all(&self.negative_observations, &["novel", "copy"]);
         all(&self.kafka_errors, &roles);
         all(&self.http_requests_rejected, &crate::http::rejected::Reason::ALL.map(crate::http::rejected::Reason::as_str));
+        all(&self.feed_items, &["published", "refused"]);
+        all(&self.feed_fetches, &crate::ingest::Outcome::ALL.map(crate::ingest::Outcome::as_str));
         pairs(&self.alert_transitions, &transitions, &severities);
         pairs(&self.rebalances, &roles, &["assigned", "revoked", "lost"]);
         pairs(&self.commits, &roles, &["ok", "error"]);

@@ -3,6 +3,10 @@
 
 mod common;
 
+#[path = "ingest/newsstand.rs"]
+#[allow(dead_code)] // Its own test uses the rest.
+mod newsstand;
+
 use std::collections::BTreeMap;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -12,6 +16,7 @@ use common::newsroom::Newsroom;
 use common::proxy::{Mode, Proxy};
 use common::rights::{Right, Rights};
 use common::{Broker, Listener, Process, Site, finish, free_port, root, wait_for};
+use newsstand::{Newsstand, rss, say};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -244,7 +249,7 @@ fn the_rights_of_the_guide_are_enough_and_each_is_needed_and_named_where_it_is_m
     let rights = Rights::on(kafka.broker.address());
     let all = rights.all();
     let of = |user: &str| -> Vec<&Right> { all.iter().filter(|right| right.user() == user).collect() };
-    assert_eq!(["classifier", "monitor", "topics", "feed", "desk"].map(|user| of(user).len()), [8, 10, 6, 1, 2], "{all:?}");
+    assert_eq!(["classifier", "monitor", "topics", "ingest", "feed", "desk"].map(|user| of(user).len()), [8, 10, 7, 4, 1, 2], "{all:?}");
     let without = |right: &Right, run: &mut dyn FnMut() -> (Option<i32>, String)| {
         rights.withdraw(right);
         assert_is_missed(right, run());
@@ -316,6 +321,20 @@ fn the_rights_of_the_guide_are_enough_and_each_is_needed_and_named_where_it_is_m
     of("feed").into_iter().for_each(|right| without(right, &mut || finished(replay())));
     let sent = replay();
     assert!(sent.status.success() && text(&sent).contains("1 items sent"), "{}", text(&sent));
+
+    let ingest = kafka.user("ingest", "OAUTHBEARER");
+    let stand = Newsstand::open(|_, stream| say(stream, "200 OK", rss(&["Lender closes a branch"]).as_bytes()));
+    let feed = format!("[{{ url = {:?}, source = \"wire.example\" }}]", stand.url("/rss"));
+    let feeds = [("BELLWETHER_INGEST__FEEDS", feed.as_str()), ("BELLWETHER_INGEST__ALLOW_PRIVATE", "[\"127.0.0.1\"]")];
+    let begin = || news.site.ingest_with(ingest.environment().iter().map(|(name, value)| (name.as_str(), value.as_str())).chain(feeds));
+    let (reads, writes): (Vec<&Right>, Vec<&Right>) = of("ingest").into_iter().partition(|right| right.operation() == "Read");
+    writes.into_iter().for_each(|right| without(right, &mut || begin().wait_for_end("the refusal")));
+    let asking = begin();
+    wait_for("its item", 30, || (asking.metric("bellwether_feed_items_total{outcome=\"published\"}") == 1.0).then_some(()));
+    let said = finish(vec![asking]);
+    // Now there is something to be read back.
+    reads.into_iter().for_each(|right| without(right, &mut || begin().wait_for_end("the refusal")));
+    assert!(!said.contains("refuses") && !said.contains("uthoriz"), "these rights are enough:\n{said}");
 
     let desk = kafka.user("desk", "SCRAM-SHA-512");
     for right in of("desk") {

@@ -10,6 +10,7 @@ mod demo;
 pub mod detect;
 mod evaluate;
 mod explain;
+mod ingest;
 mod lines;
 mod replay;
 mod run;
@@ -50,6 +51,8 @@ enum Command {
     Run(run::Arguments),
     /// Show what it does: a scenario of a bank run on an embedded Kafka, with a live page
     Demo(demo::Arguments),
+    /// Ask RSS and Atom feeds for news and send it to the raw topic, until SIGTERM or Ctrl-C
+    Ingest(ingest::Arguments),
     /// Send news files to the raw topic, keeping their event times
     Replay(replay::Arguments),
     /// Show what the rules would have said of past news: files through the live code, without Kafka
@@ -181,6 +184,7 @@ fn outcome() -> u8 {
     let result = match cli.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Ingest(arguments) => ingest::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Backtest(arguments) => backtest::run(&arguments),
         Command::Classify(arguments) => classify::run(&arguments),

@@ -13,7 +13,10 @@ use crate::audit::{Audit, Event, PROCESS};
 use crate::classify::{Classify, OnnxClassifier};
 use crate::config::Config;
 use crate::enrich::Watchlist;
+use crate::http::news::Pushed;
 use crate::http::{self, board::Board};
+use crate::kafka::topics::max_record_bytes;
+use crate::kafka::{self, push::Push};
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Roles};
 use crate::reload::Reload;
@@ -68,7 +71,19 @@ fn serve(
     audit: &Arc<Audit>,
     hangups: Hangups,
 ) -> Result<(), Failure> {
+    // An answer of its own, before the server gives up waiting for one.
+    let within = config.http.time_limit.duration().mul_f64(0.5);
+    let (kafka, max_bytes) = (config.kafka.clone(), max_record_bytes(&config));
     let service = Service::start(config, watchlist, roles, stop)?;
+    let push = Push::new(&kafka, max_bytes, service.metrics.clone(), within);
+    let by_operators = move |items: &[Pushed]| {
+        let records = items.iter().map(|item| (item.id.as_str(), item.record.as_slice()));
+        push.send(records).map_err(|error| match error {
+            kafka::Error::Publish { cause, .. } => cause,
+            error => error.to_string(),
+        })
+    };
+    service.board.push_by(Box::new(by_operators));
     if let Some(classify) = service.running.swap().inputs().classify {
         audit.tell(Event::ModelChanged, PROCESS, json!({"from": null, "to": classify.identity()}));
     }

@@ -26,6 +26,7 @@ pub struct HttpConfig {
     pub connections: usize,
     pub event_streams: usize,
     pub max_body_bytes: usize,
+    pub max_news_bytes: usize,
     pub time_limit: Span,
     /// Subjects of a partition that page, API and metrics show.
     pub subjects: usize,
@@ -85,6 +86,7 @@ impl HttpConfig {
             ("connections", self.connections),
             ("event_streams", self.event_streams),
             ("max_body_bytes", self.max_body_bytes),
+            ("max_news_bytes", self.max_news_bytes),
         ];
         for (key, value) in most {
             check(value > 0, format!("http.{key} = 0 must be at least 1"));

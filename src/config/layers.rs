@@ -135,6 +135,7 @@ pub fn read_sections(mut merged: Table, problems: &mut Vec<String>) -> Option<Co
     let (novelty, explain) = (read(take("novelty"), "novelty", problems), read(take("explain"), "explain", problems));
     let (http, shutdown) = (read(take("http"), "http", problems), read(take("shutdown"), "shutdown", problems));
     let (drift, log) = (read(take("drift"), "drift", problems), read(take("log"), "log", problems));
+    let ingest = read(take("ingest"), "ingest", problems);
     let (health, audit) = (read(take("health"), "health", problems), read(take("audit"), "audit", problems));
     Some(Config {
         kafka: kafka?,
@@ -149,6 +150,7 @@ pub fn read_sections(mut merged: Table, problems: &mut Vec<String>) -> Option<Co
         detect: detect?,
         explain: explain?,
         rules,
+        ingest: ingest?,
         http: http?,
         health: health?,
         shutdown: shutdown?,

@@ -211,6 +211,7 @@ impl Config {
         );
         let levels = ["error", "warn", "info", "debug", "trace"];
         check(levels.contains(&self.log.level.as_str()), format!("log.level = {:?} must be one of {}", self.log.level, levels.join(", ")));
+        self.ingest.validate(problems);
         self.http.validate(problems);
     }
 }

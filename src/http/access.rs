@@ -264,6 +264,8 @@ mod tests {
             rates: Arc::new(Rates::new(1, 1)),
             event_streams: Arc::new(Semaphore::new(1)),
             max_body_bytes: 1,
+            max_news_bytes: 1,
+            push_turn: super::super::news::turn(),
             time_limit: Duration::from_secs(60),
             stop: CancellationToken::new(),
         };

@@ -10,10 +10,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::classify::{Classify, OnnxClassifier};
-use crate::config::Config;
+use crate::config::{Config, DecodeConfig};
 use crate::detect::life::{Transition, Waits};
 use crate::detect::{AlertRecord, Severity, Standing};
 use crate::enrich::Watchlist;
+use crate::http::news::{Push, Pushed};
 use crate::metrics::Metrics;
 use crate::news::{EventTime, ModelIdentity, Subject};
 use crate::pipeline::Roles;
@@ -69,6 +70,7 @@ struct State {
     nodes: Vec<(String, usize)>,
     classifier_ready: bool,
     monitor_assigned: bool,
+    ingesting: bool,
     /// Partitions of which panes and transitions are read back.
     restoring: BTreeSet<i32>,
     /// Partitions of which observations are read again.
@@ -92,6 +94,8 @@ pub struct Board {
     state: Mutex<State>,
     /// Once the roles run.
     reload: OnceLock<Box<Reload>>,
+    /// Likewise.
+    push: OnceLock<Box<Push>>,
 }
 
 fn rounded(value: f64) -> f64 {
@@ -101,7 +105,7 @@ fn rounded(value: f64) -> f64 {
 impl Board {
     pub fn new(config: Arc<Config>, watchlist: Arc<Watchlist>, metrics: Arc<Metrics>, roles: Roles) -> Self {
         let (config, watchlist) = (RwLock::new(config), RwLock::new(watchlist));
-        Self { config, watchlist, metrics, roles, state: Mutex::default(), reload: OnceLock::new() }
+        Self { config, watchlist, metrics, roles, state: Mutex::default(), reload: OnceLock::new(), push: OnceLock::new() }
     }
 
     /// What operators ask for a reload; told once.
@@ -112,6 +116,26 @@ impl Board {
     /// `None` while the process starts.
     pub fn reload(&self, actor: &str) -> Option<Result<Value, String>> {
         self.reload.get().map(|reload| reload(actor))
+    }
+
+    /// What operators push news by; told once.
+    pub fn push_by(&self, push: Box<Push>) {
+        let _ = self.push.set(push);
+    }
+
+    pub fn takes_news(&self) -> bool {
+        self.push.get().is_some()
+    }
+
+    /// # Errors
+    /// Why not all of it is in Kafka.
+    pub fn push(&self, items: &[Pushed]) -> Result<(), String> {
+        self.push.get().map_or_else(|| Err("the process is starting".to_owned()), |push| push(items))
+    }
+
+    /// What an item must be.
+    pub fn decoding(&self) -> DecodeConfig {
+        self.config().decode.clone()
     }
 
     /// Others are in force now.
@@ -188,6 +212,11 @@ impl Board {
 
     pub fn classifier_assigned(&self) {
         self.state().classifier_ready = true;
+    }
+
+    /// What is remembered of the feeds has been read back.
+    pub fn ingesting(&self) {
+        self.state().ingesting = true;
     }
 
     pub fn monitor_restoring(&self, partitions: &[i32]) {
@@ -405,6 +434,9 @@ impl Board {
         }
         if self.roles.monitors() && !state.monitor_assigned {
             reasons.push("monitor: no partitions assigned yet".to_owned());
+        }
+        if self.roles == Roles::Ingest && !state.ingesting {
+            reasons.push("ingest: what is remembered of the feeds is being read".to_owned());
         }
         if !state.restoring.is_empty() {
             reasons.push(format!("monitor: restoring {} partition(s)", state.restoring.len()));

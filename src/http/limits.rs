@@ -73,12 +73,21 @@ pub async fn limit_rate(
 /// Reads the body first, 413 where it is too large; 408 where body and answer take too long. An answer that is a stream has begun
 /// by then, and goes on for as long as it likes.
 pub async fn limit_body_and_time(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    limit(&shared, shared.max_body_bytes, request, next).await
+}
+
+/// The same for pushed news.
+pub async fn limit_news(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    limit(&shared, shared.max_news_bytes, request, next).await
+}
+
+async fn limit(shared: &Shared, max_bytes: usize, request: Request, next: Next) -> Response {
     let answered = async {
         let (parts, body) = request.into_parts();
-        match Limited::new(body, shared.max_body_bytes).collect().await {
+        match Limited::new(body, max_bytes).collect().await {
             Ok(body) => next.run(Request::from_parts(parts, Body::from(body.to_bytes()))).await,
             Err(error) if error.is::<LengthLimitError>() => {
-                Rejected::new(Reason::Body, format!("the body is larger than {} bytes", shared.max_body_bytes)).into_response()
+                Rejected::new(Reason::Body, format!("the body is larger than {max_bytes} bytes")).into_response()
             }
             // Most likely nobody is left to read this.
             Err(_) => super::error(axum::http::StatusCode::BAD_REQUEST, "the body ended early"),

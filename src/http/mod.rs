@@ -3,6 +3,7 @@
 mod access;
 pub mod board;
 mod limits;
+pub mod news;
 pub mod rejected;
 mod server;
 pub mod tls;
@@ -15,7 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{DefaultBodyLimit, Extension, Path, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::middleware::{from_fn_with_state, map_response_with_state};
 use axum::response::sse::{Event, Sse};
@@ -31,7 +32,7 @@ use crate::metrics::Metrics;
 pub use access::Operator;
 use access::{Access, Visitor, guard, log_in, log_in_page, log_out, refuse_other_sites, session};
 use board::Board;
-use limits::{Rates, limit_body_and_time, limit_rate};
+use limits::{Rates, limit_body_and_time, limit_news, limit_rate};
 use rejected::{Reason, Rejected};
 use server::Server;
 use tokens::Tokens;
@@ -65,13 +66,32 @@ struct Shared {
     rates: Arc<Rates>,
     event_streams: Arc<Semaphore>,
     max_body_bytes: usize,
+    max_news_bytes: usize,
+    push_turn: Arc<Semaphore>,
     time_limit: Duration,
     stop: CancellationToken,
 }
 
+impl Shared {
+    fn new(http: &HttpConfig, access: Access, board: Arc<Board>, metrics: Arc<Metrics>, stop: CancellationToken) -> Self {
+        Self {
+            board,
+            metrics,
+            access: Arc::new(access),
+            rates: Arc::new(Rates::new(http.requests_per_second, http.burst)),
+            event_streams: Arc::new(Semaphore::new(http.event_streams)),
+            max_body_bytes: http.max_body_bytes,
+            max_news_bytes: http.max_news_bytes,
+            push_turn: news::turn(),
+            time_limit: http.time_limit.duration(),
+            stop,
+        }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("http.{key} = \"{address}\" cannot be opened: {cause}")]
+    #[error("{key} = \"{address}\" cannot be opened: {cause}")]
     Address { key: &'static str, address: SocketAddr, cause: std::io::Error },
     /// Found when they were read for use, not when the configuration was checked.
     #[error("{}", .0.join("; "))]
@@ -108,18 +128,9 @@ pub fn serve(http: &HttpConfig, board: Arc<Board>, metrics: Arc<Metrics>, stop: 
         false => Some(Tokens::read(&http.tokens).map_err(Error::Files)?),
     };
     let tls = tls::server_config(http).map_err(Error::Files)?;
-    let shared = Shared {
-        board,
-        metrics,
-        access: Arc::new(Access::new(tokens, http.session.duration(), tls.is_some())),
-        rates: Arc::new(Rates::new(http.requests_per_second, http.burst)),
-        event_streams: Arc::new(Semaphore::new(http.event_streams)),
-        max_body_bytes: http.max_body_bytes,
-        time_limit: http.time_limit.duration(),
-        stop,
-    };
-    let page = http.page_address().map(|address| open("listen", address)).transpose()?;
-    let own = http.metrics_address().map(|address| open("metrics_listen", address)).transpose()?;
+    let shared = Shared::new(http, Access::new(tokens, http.session.duration(), tls.is_some()), board, metrics, stop);
+    let page = http.page_address().map(|address| open("http.listen", address)).transpose()?;
+    let own = http.metrics_address().map(|address| open("http.metrics_listen", address)).transpose()?;
     let addresses = Addresses { page: page.as_ref().map(|(_, at)| *at), metrics: own.as_ref().map(|(_, at)| *at), tls: tls.is_some() };
     if let Some(at) = addresses.page.filter(|at| !at.ip().is_loopback() && shared.access.asks() && tls.is_none()) {
         tracing::warn!(listen = %at, "tokens travel without encryption; set http.tls_certificate and http.tls_key, unless a proxy in front does TLS");
@@ -135,6 +146,26 @@ pub fn serve(http: &HttpConfig, board: Arc<Board>, metrics: Arc<Metrics>, stop: 
         start(name, server, ticking.take(), shared.stop.clone()).map_err(Error::Thread)?;
     }
     Ok(addresses)
+}
+
+/// Health and metrics alone, for a process without a page. Gives the address, where port 0 has asked for any.
+///
+/// # Errors
+/// [`Error`] where the address, by its key of the configuration, is taken or not this machine's.
+pub fn serve_health(
+    key: &'static str,
+    address: SocketAddr,
+    http: &HttpConfig,
+    board: Arc<Board>,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) -> Result<SocketAddr, Error> {
+    let shared = Shared::new(http, Access::new(None, Duration::ZERO, false), board, metrics, stop.clone());
+    let (listener, opened) = open(key, address)?;
+    let (router, time_limit) = (metrics_router(&shared), shared.time_limit);
+    let server = Server { listener, tls: None, router, connections: http.connections, time_limit };
+    start("http-metrics", server, Some(shared.board.clone()), stop).map_err(Error::Thread)?;
+    Ok(opened)
 }
 
 fn open(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
@@ -177,6 +208,13 @@ fn page_router(shared: &Shared, with_metrics: bool) -> Router {
     if with_metrics {
         guarded = guarded.route("/metrics", get(metrics));
     }
+    // Larger than other bodies, so whoever sends one is asked first who it is.
+    let news = Router::new()
+        .route("/api/v1/news", post(news::push))
+        .method_not_allowed_fallback(no_such_method)
+        .layer(DefaultBodyLimit::disable())
+        .route_layer(from_fn_with_state(shared.clone(), limit_news))
+        .route_layer(from_fn_with_state(shared.clone(), guard));
     // The page itself knows nothing; a visitor who comes by a link from elsewhere has no cookie before it asks for the data.
     let limited = Router::new()
         .route("/", get(|| async { ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], page!("index.html")) }))
@@ -187,6 +225,7 @@ fn page_router(shared: &Shared, with_metrics: bool) -> Router {
         .fallback(no_such_page)
         .method_not_allowed_fallback(no_such_method)
         .layer(from_fn_with_state(shared.clone(), limit_body_and_time))
+        .merge(news)
         .layer(from_fn_with_state(shared.clone(), refuse_other_sites))
         .layer(from_fn_with_state(shared.clone(), limit_rate));
     finish(limited.merge(health()), shared)

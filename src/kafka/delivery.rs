@@ -36,7 +36,8 @@ const STOPPING_PATIENCE: Duration = Duration::from_secs(5);
 
 pub struct Delivery {
     publisher: Publisher,
-    committer: Committer,
+    /// `None`: outputs come of nothing that has offsets.
+    committer: Option<Committer>,
     /// `None`: without transactions.
     transactional_id: Option<String>,
     /// Since when a transaction is open.
@@ -64,12 +65,42 @@ impl Delivery {
         waiting: impl Fn(&str) + Send + 'static,
         stop: CancellationToken,
     ) -> Result<Self, Error> {
-        let transactional_id = config.transactions.then(|| transactional_id(config, role));
+        let id = transactional_id(config, role);
+        Self::begin_with(config, role, id, max_bytes, metrics, Some(committer), Box::new(waiting), stop)
+    }
+
+    /// As [`Self::start`], for outputs that come of nothing in Kafka. Of all processes with this role and `kafka.instance` one
+    /// can publish, the one that was started last; the others are told that they were fenced.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn alone(
+        config: &KafkaConfig,
+        role: &'static str,
+        max_bytes: usize,
+        metrics: Arc<Metrics>,
+        waiting: impl Fn(&str) + Send + 'static,
+        stop: CancellationToken,
+    ) -> Result<Self, Error> {
+        let id = format!("{}-{role}-{}", config.group, config.instance);
+        Self::begin_with(config, role, id, max_bytes, metrics, None, Box::new(waiting), stop)
+    }
+
+    fn begin_with(
+        config: &KafkaConfig,
+        role: &'static str,
+        transactional_id: String,
+        max_bytes: usize,
+        metrics: Arc<Metrics>,
+        committer: Option<Committer>,
+        waiting: Box<dyn Fn(&str) + Send>,
+        stop: CancellationToken,
+    ) -> Result<Self, Error> {
+        let transactional_id = config.transactions.then_some(transactional_id);
         let publisher = Publisher::with_transactions(config, role, max_bytes, metrics, transactional_id.as_deref())?;
         let transaction_timeout = super::producer::transaction_timeout(config);
         let role = format!("{}-{role}", config.group);
         let asks = Asks { transactional_ids: format!("{role}-"), group: role, ..Asks::default() };
-        let waiting = Box::new(waiting);
         let delivery = Self { publisher, committer, transactional_id, opened: Cell::new(None), transaction_timeout, waiting, asks, stop };
         if delivery.transactional_id.is_some() {
             delivery.transact("starting transactions", |producer| producer.init_transactions(CALL_TIMEOUT))?;
@@ -114,21 +145,21 @@ impl Delivery {
     pub fn commit(&self, offsets: &Offsets) -> Result<bool, Error> {
         let Some(id) = &self.transactional_id else {
             self.publisher.flush(FLUSH_TIMEOUT)?;
-            if !offsets.is_empty() {
-                self.committer.commit(offsets).map_err(|error| Error::Commit(error.to_string()))?;
+            if let Some(committer) = self.committer.as_ref().filter(|_| !offsets.is_empty()) {
+                committer.commit(offsets).map_err(|error| Error::Commit(error.to_string()))?;
             }
             return Ok(!offsets.is_empty());
         };
         // Held until the transaction is over: partitions cannot pass to another member between check and commit. A member that
         // cannot commit any more learns it here, also when it has nothing to commit.
-        let _held = self.committer.hold(offsets)?;
+        let _held = self.committer.as_ref().map(|committer| committer.hold(offsets)).transpose()?;
         if offsets.is_empty() && self.opened.get().is_none() {
             return Ok(false);
         }
         self.begin()?;
-        if !offsets.is_empty() {
-            let list = self.committer.list(offsets)?;
-            let member = self.committer.group_metadata().ok_or_else(|| Error::Client("the consumer has no group".into()))?;
+        if let Some(committer) = self.committer.as_ref().filter(|_| !offsets.is_empty()) {
+            let list = committer.list(offsets)?;
+            let member = committer.group_metadata().ok_or_else(|| Error::Client("the consumer has no group".into()))?;
             self.transact("adding offsets to the transaction", move |producer| {
                 producer.send_offsets_to_transaction(&list, &member, CALL_TIMEOUT)
             })?;
@@ -145,7 +176,7 @@ impl Delivery {
     /// # Errors
     /// [`Error::Brokers`] where they do not say.
     pub fn committed(&self, partition: i32, timeout: Duration) -> Result<Option<(i64, String)>, Error> {
-        self.committer.committed(partition, timeout)
+        self.committer.as_ref().map_or(Ok(None), |committer| committer.committed(partition, timeout))
     }
 
     /// One transactional call: tried again while the client says that this may help.
@@ -202,7 +233,8 @@ impl Delivery {
         let refused = self.publisher.refused().filter(|_| code == RDKafkaErrorCode::TopicAuthorizationFailed);
         // The partition's name stands between quotes.
         let output = refused.as_ref().and_then(|refused| refused.split('"').nth(1)).map(|topic| ("Write", topic));
-        let (operation, topic) = output.unwrap_or(("Read", self.committer.topic()));
+        let input = self.committer.as_ref().map_or("", Committer::topic);
+        let (operation, topic) = output.unwrap_or(("Read", input));
         let asks = Asks { operation, topic: topic.to_owned(), ..self.asks.clone() };
         let cause = format!("{what}: {}", refused.as_ref().map_or(told as &dyn std::fmt::Display, |refused| refused));
         match (asks.denied(code, cause.as_str()), code) {

@@ -8,6 +8,7 @@ pub mod delivery;
 pub mod embedded;
 mod inquiry;
 pub mod producer;
+pub mod push;
 pub mod reader;
 pub mod topics;
 
@@ -183,7 +184,9 @@ impl ClientContext for Quiet {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+        // A reader has the name of a group and is no member: the rights of members are not asked of it.
+        let of_no_matter = [RDKafkaErrorCode::PartitionEOF, RDKafkaErrorCode::GroupAuthorizationFailed];
+        if error.rdkafka_error_code().is_some_and(|code| of_no_matter.contains(&code)) {
             return;
         }
         self.complaints.tell(None, &error, reason);

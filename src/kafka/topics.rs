@@ -33,7 +33,8 @@ pub fn check(config: &KafkaConfig, right: impl Fn(&str) -> &'static str) -> Resu
             _ => Err(why_unseen(&inquiry, name, right(key))),
         }
     };
-    for (key, name) in names.all() {
+    // What feeds are remembered by is only for who asks them.
+    for (key, name) in names.all().into_iter().filter(|(key, _)| *key != "feeds") {
         partitions(key, name)?;
     }
     let (one, two) = (&names.observations, &names.windows);
@@ -81,7 +82,7 @@ pub struct TopicPlan {
     pub settings: Vec<(&'static str, String)>,
 }
 
-/// What `topics create` makes: alerts are compacted, the rest is kept for a time. A dead letter holds a whole raw record
+/// What `topics create` makes: alerts and the memory of feeds are compacted, the rest is kept for a time. A dead letter holds a whole raw record
 /// and its headers, so that topic takes larger records than brokers do by default.
 pub fn plan(config: &Config) -> Vec<TopicPlan> {
     let create = &config.kafka.create;
@@ -101,8 +102,12 @@ pub fn plan(config: &Config) -> Vec<TopicPlan> {
         topic(&names.windows, output(kept(create.windows_retention.ms()))),
         topic(&names.alerts, output(vec![("cleanup.policy", "compact".to_owned())])),
         topic(&names.dead, output(kept(create.retention.ms()))),
+        topic(&names.feeds, vec![("cleanup.policy", "compact".to_owned()), ("segment.bytes", FEEDS_SEGMENT.to_string())]),
     ]
 }
+
+/// Only closed segments are compacted, and all that is not is read back at a start.
+const FEEDS_SEGMENT: usize = 32 * 1024 * 1024;
 
 /// The largest record that the producers may write: a raw record as large as brokers take by default, or as decoding
 /// takes, with room for what is added to it.

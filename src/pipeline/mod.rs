@@ -64,6 +64,8 @@ pub enum Roles {
     Classifier,
     Monitor,
     Both,
+    /// [`crate::ingest`], which has no part in the stages.
+    Ingest,
 }
 
 impl Roles {
@@ -72,6 +74,7 @@ impl Roles {
             Self::Classifier => "classifier",
             Self::Monitor => "monitor",
             Self::Both => "both",
+            Self::Ingest => crate::ingest::ROLE,
         }
     }
 
@@ -80,6 +83,7 @@ impl Roles {
             Self::Classifier => &[classifier::ROLE],
             Self::Monitor => &[monitor::ROLE],
             Self::Both => &[classifier::ROLE, monitor::ROLE],
+            Self::Ingest => &[],
         }
     }
 
@@ -94,11 +98,11 @@ impl Roles {
     }
 
     pub fn classifies(self) -> bool {
-        self != Self::Monitor
+        matches!(self, Self::Classifier | Self::Both)
     }
 
     pub fn monitors(self) -> bool {
-        self != Self::Classifier
+        matches!(self, Self::Monitor | Self::Both)
     }
 }
 

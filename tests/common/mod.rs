@@ -29,6 +29,7 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::Value;
 
+/// Of the stages; `news.feeds` is the feeds' own.
 pub const TOPICS: [&str; 6] = ["news.raw", "news.scored", "news.observations", "sentiment.windows", "sentiment.alerts", "news.dead"];
 
 pub fn root() -> &'static Path {
@@ -232,23 +233,33 @@ impl Site {
 
     /// With more in its environment.
     pub fn run_with(&self, role: &str, environment: &[(&str, &str)]) -> Process {
+        let mut command = self.command(&["run", "--role", role]);
+        command.env("BELLWETHER_HTTP__METRICS_LISTEN", "").envs(environment.iter().copied());
+        self.start(role, "BELLWETHER_HTTP__LISTEN", command)
+    }
+
+    pub fn ingest(&self) -> Process {
+        self.ingest_with([])
+    }
+
+    /// With more in its environment.
+    pub fn ingest_with<'a>(&self, environment: impl IntoIterator<Item = (&'a str, &'a str)>) -> Process {
+        let mut command = self.command(&["ingest"]);
+        command.envs(environment);
+        self.start("ingest", "BELLWETHER_INGEST__LISTEN", command)
+    }
+
+    fn start(&self, name: &str, listen: &str, mut command: Command) -> Process {
         let port = free_port();
-        let log = self.folder.path().join(format!("{role}-{port}.log"));
+        let log = self.folder.path().join(format!("{name}-{port}.log"));
         let file = std::fs::File::create(&log).unwrap();
-        let child = self
-            .command(&["run", "--role", role])
-            .env("BELLWETHER_HTTP__LISTEN", format!("127.0.0.1:{port}"))
-            .env("BELLWETHER_HTTP__METRICS_LISTEN", "")
-            .envs(environment.iter().copied())
-            .stdout(Stdio::null())
-            .stderr(file)
-            .spawn()
-            .unwrap();
+        command.env(listen, format!("127.0.0.1:{port}"));
+        let child = command.stdout(Stdio::null()).stderr(file).spawn().unwrap();
         Process { child, http: SocketAddr::from(([127, 0, 0, 1], port)), log }
     }
 }
 
-/// A running `bellwether run`.
+/// A running `bellwether run` or `bellwether ingest`.
 pub struct Process {
     pub child: Child,
     pub http: SocketAddr,

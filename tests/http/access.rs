@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bellwether::config::HttpConfig;
+use bellwether::http::news::Pushed;
 use serde_json::json;
 
 use crate::common::wait_for;
 use crate::limits::begin_stream;
-use crate::openapi::{Operation, operations};
+use crate::openapi::{Operation, assert_documented, operations};
 use crate::server::{Answer, Holders, Request, Server, bearer, config, connect, span};
 
 fn log_in(server: &Server, token: &str) -> Answer {
@@ -81,6 +82,55 @@ fn every_route_asks_for_a_token_unless_the_document_says_that_it_is_public() {
         }
     }
     assert!(guarded >= 5, "only {guarded} routes ask for a token");
+}
+
+#[test]
+fn only_operators_push_news_and_each_bad_item_is_named() {
+    let holders = Holders::new();
+    let server = Server::with(&HttpConfig { max_news_bytes: 5_000, ..holders.config() });
+    let pushed: Arc<Mutex<Vec<String>>> = Arc::default();
+    let taken = pushed.clone();
+    let by_operators = move |items: &[Pushed]| {
+        let records = items.iter().map(|item| String::from_utf8(item.record.clone()).unwrap());
+        taken.lock().unwrap().extend(records);
+        if items[0].id == "lost" { Err("the brokers are away".to_owned()) } else { Ok(()) }
+    };
+    server.board.push_by(Box::new(by_operators));
+    let send = |token: &str, kind: &str, body: &str| {
+        let headers = [("Authorization", &*bearer(token)), ("Content-Type", kind)];
+        Request { method: "POST", path: "/api/v1/news", headers: &headers, body }.send(server.page)
+    };
+    let push = |body: &str| send(&holders.operator, "application/json", body);
+    assert_eq!(send(&holders.viewer, "application/json", "{\"title\":\"t\"}").status, 403);
+    assert_eq!(send("bw_0", "application/json", "{\"title\":\"t\"}").status, 401);
+    assert!(pushed.lock().unwrap().is_empty());
+    let answer = push("[{\"id\":4711,\"title\":\"Lender fails\"},{\"id\":\"b\",\"body\":\"Depositors queue\",\"desk\":1}]");
+    assert_eq!((answer.status, answer.json()), (200, json!({"ids": ["4711", "b"]})));
+    assert_eq!(
+        *pushed.lock().unwrap(),
+        ["{\"id\":4711,\"title\":\"Lender fails\"}", "{\"id\":\"b\",\"body\":\"Depositors queue\",\"desk\":1}"]
+    );
+    let many = format!("[{}]", vec!["{}"; 1_001].join(","));
+    let answers = [
+        (200, push("{\"title\":\"one by itself\"}")),
+        (400, push("{\"title\":")),
+        (413, push(&format!("{{\"title\":\"{}\"}}", "x".repeat(5_000)))),
+        (415, send(&holders.operator, "text/plain", "{\"title\":\"t\"}")),
+        (422, push("[]")),
+        (422, push(&many)),
+        (422, push("7")),
+        (422, push("[{\"title\":\"good\"},{\"title\":\"t\",\"published_at\":\"yesterday\"},{\"source\":\"s\"}]")),
+        (503, push("{\"id\":\"lost\",\"title\":\"t\"}")),
+    ];
+    for (status, answer) in &answers {
+        assert_eq!(answer.status, *status, "{answer:?}");
+        assert_documented("POST", "/api/v1/news", answer);
+    }
+    let wrong = answers[7].1.json();
+    assert_eq!(wrong["error"], "2 of 3 items cannot be taken, so none was");
+    let named: Vec<_> = wrong["items"].as_array().unwrap().iter().map(|item| (item["item"].as_u64(), item["reason"].as_str())).collect();
+    assert_eq!(named, [(Some(1), Some("invalid_field")), (Some(2), Some("no_text"))]);
+    assert_eq!(pushed.lock().unwrap().len(), 4, "all or none");
 }
 
 #[test]
