@@ -13,7 +13,7 @@ pub fn assigned(process: &Process) -> i32 {
 }
 
 pub fn cpu_seconds(process: &Process) -> f64 {
-    process.metric("process_cpu_seconds_total")
+    wait_for("an answer of /metrics", 30, || Some(process.metric("process_cpu_seconds_total")).filter(|seconds| *seconds > 0.0))
 }
 
 /// A line of `/proc/PID/status`, in MiB.
