@@ -55,7 +55,9 @@ impl NegativeBinomial {
         // P(X > count) is a regularised incomplete beta function (Abramowitz and Stegun 1964, 26.5.26). Where terms fall slowly
         // it takes less than adding them up.
         if growth > SLOW {
-            return (term * part + beta_reg(count + 1.0, self.shape, growth)).min(1.0);
+            // Where the shape is next to nothing, what it loses to rounding is more than the tail.
+            let next = term * (count + self.shape) / (count + 1.0) * growth;
+            return (term * part + beta_reg(count + 1.0, self.shape, growth).max(next)).min(1.0);
         }
         let mut tail = term * part;
         loop {
@@ -230,6 +232,14 @@ mod tests {
                 let tail = distribution.tail(count, 0.0);
                 assert!((tail / sum - 1.0).abs() < 1e-9, "mean {mean}, shape {shape}, count {count}: {tail} and {sum}");
             }
+        }
+    }
+
+    #[test]
+    fn a_tail_is_a_probability_however_small_the_shape() {
+        for (mean, shape, count) in [(668.56, 1.46e-11, 177_502), (1e4, 1e-9, 4_000_000_000), (0.3, 1e-12, 1), (1e9, 1e-3, 2_000_000_000)] {
+            let tail = NegativeBinomial { mean, shape }.mid_p(count);
+            assert!(tail > 0.0 && tail < 1.0, "mean {mean}, shape {shape}, count {count}: {tail}");
         }
     }
 
