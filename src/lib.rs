@@ -23,10 +23,11 @@
 //! - [`http`]: page, API, health; [`metrics`]: every metric once; [`reload`]: another configuration or model for a process that runs;
 //!   [`audit`]: what was done to it, and by whom
 //! - [`evaluate`]: how good the model is on labelled news; [`replay`]: news files as a source; [`backtest`]: news files through the
-//!   live code at full speed; [`cli`]: one file per subcommand
+//!   live code at full speed; [`archive`]: outputs as Parquet files; [`cli`]: one file per subcommand
 //!
 //! Decode, mask, batch, novelty, window and detect are synchronous, take time as an argument and know neither tokio nor Kafka.
 
+pub mod archive;
 pub mod audit;
 pub mod backtest;
 pub mod classify;

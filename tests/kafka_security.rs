@@ -244,7 +244,7 @@ fn the_rights_of_the_guide_are_enough_and_each_is_needed_and_named_where_it_is_m
     let rights = Rights::on(kafka.broker.address());
     let all = rights.all();
     let of = |user: &str| -> Vec<&Right> { all.iter().filter(|right| right.user() == user).collect() };
-    assert_eq!(["classifier", "monitor", "topics", "feed", "desk"].map(|user| of(user).len()), [8, 10, 6, 1, 2], "{all:?}");
+    assert_eq!(["classifier", "monitor", "topics", "feed", "archive", "desk"].map(|user| of(user).len()), [8, 10, 6, 1, 4, 2], "{all:?}");
     let without = |right: &Right, run: &mut dyn FnMut() -> (Option<i32>, String)| {
         rights.withdraw(right);
         assert_is_missed(right, run());
@@ -316,6 +316,14 @@ fn the_rights_of_the_guide_are_enough_and_each_is_needed_and_named_where_it_is_m
     of("feed").into_iter().for_each(|right| without(right, &mut || finished(replay())));
     let sent = replay();
     assert!(sent.status.success() && text(&sent).contains("1 items sent"), "{}", text(&sent));
+
+    let archive = kafka.user("archive", "certificate");
+    let folder = news.site.folder.path().join("archive");
+    let export =
+        || archive.output(&news.site, &["export", "--from", "2023-03-09", "--to", "2023-03-10", "--out", folder.to_str().unwrap()]);
+    of("archive").into_iter().for_each(|right| without(right, &mut || finished(export())));
+    let exported = export();
+    assert!(exported.status.success() && folder.join("alerts/date=2023-03-09").is_dir(), "{}", text(&exported));
 
     let desk = kafka.user("desk", "SCRAM-SHA-512");
     for right in of("desk") {

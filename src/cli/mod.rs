@@ -10,6 +10,7 @@ mod demo;
 pub mod detect;
 mod evaluate;
 mod explain;
+mod export;
 mod lines;
 mod replay;
 mod run;
@@ -66,6 +67,8 @@ enum Command {
     Detect(detect::Arguments),
     /// Show how an alert came about: items, windows, baseline and rule, from the Kafka topics alone
     Trace(trace::Arguments),
+    /// Write scored items, windows and alerts to Parquet files, by day
+    Export(export::Arguments),
     /// Read records with encrypted texts: JSON lines in, JSON lines out
     Decrypt(decrypt::Arguments),
     /// Make a key for encrypted texts, as a line of the key file
@@ -141,16 +144,19 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
         let is = |code: u8, yes: bool| yes.then_some(code);
         let pipeline = error.downcast_ref::<crate::pipeline::Error>();
         let backtest = error.downcast_ref::<crate::backtest::Error>();
+        let archive = error.downcast_ref::<crate::archive::Error>();
         let unavailable = matches!(pipeline, Some(crate::pipeline::Error::Kafka(_) | crate::pipeline::Error::Classify(_)))
             || error.is::<crate::kafka::Error>()
             || error.is::<crate::classify::Error>()
             || error.is::<crate::http::Error>()
-            || matches!(backtest, Some(crate::backtest::Error::Classify(_)));
+            || matches!(backtest, Some(crate::backtest::Error::Classify(_)))
+            || matches!(archive, Some(crate::archive::Error::Kafka(_)));
         let usage = matches!(pipeline, Some(crate::pipeline::Error::PaneLength { .. } | crate::pipeline::Error::Texts(_)))
             || error.is::<crate::privacy::texts::Error>()
             || error.is::<crate::config::Problems>()
             || error.is::<crate::replay::Error>()
-            || backtest.is_some();
+            || backtest.is_some()
+            || archive.is_some_and(|error| !matches!(error, crate::archive::Error::Stopped));
         let code = is(UNAVAILABLE, unavailable).or(is(USAGE, usage)).unwrap_or(INTERNAL);
         Self { code, error }
     }
@@ -177,6 +183,7 @@ pub fn main() -> ExitCode {
         Command::BenchDevice(arguments) => bench_device::run(&arguments),
         Command::Detect(arguments) => detect::run(&arguments),
         Command::Trace(arguments) => trace::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
         Command::Decrypt(arguments) => decrypt::run(&arguments),
         Command::Key(arguments) => decrypt::make_key(&arguments),
         Command::Audit(command) => audit::run(&command),
