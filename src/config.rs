@@ -8,6 +8,7 @@ mod http;
 mod layers;
 mod rules;
 mod validate;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,6 +21,7 @@ use toml::{Table, Value};
 pub use calendar::{QuietHours, TimeZone};
 pub use http::HttpConfig;
 pub use rules::{Condition, FalseAlarms, RuleConfig, RuleOverride, Thresholds};
+pub use webhooks::{DeliverConfig, Format, WebhookConfig};
 
 use crate::detect::baseline::Reach;
 use crate::news::hex;
@@ -95,6 +97,8 @@ pub struct Config {
     pub shutdown: ShutdownConfig,
     pub log: LogConfig,
     pub audit: AuditConfig,
+    pub deliver: DeliverConfig,
+    pub webhooks: BTreeMap<String, WebhookConfig>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -129,6 +133,8 @@ pub struct TopicNames {
     pub windows: String,
     pub alerts: String,
     pub dead: String,
+    /// Of webhooks; the roles do not need it.
+    pub undelivered: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -385,6 +391,7 @@ impl Config {
         }
         layers::lay_over(&mut merged, &user, "", &defaults, &mut problems);
         layers::fill_rules(&mut merged, &defaults);
+        layers::fill_webhooks(&mut merged);
         let mut config = match layers::read_sections(merged, &mut problems) {
             Some(config) if problems.is_empty() => config,
             _ => return Err(Problems(problems)),
@@ -456,11 +463,15 @@ impl Config {
                 *value = "***".into();
             }
         }
+        for webhook in shown.webhooks.values_mut().filter(|webhook| !webhook.secret.is_empty()) {
+            webhook.secret = "***".into();
+        }
         toml::to_string(&shown).expect("every field has a TOML form")
     }
 }
 
 impl TopicNames {
+    /// Of the roles.
     pub fn all(&self) -> [(&'static str, &str); 6] {
         [
             ("raw", &self.raw),

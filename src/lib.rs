@@ -22,6 +22,7 @@
 //! - [`pipeline`]: the roles, and the only files that know the order of stages
 //! - [`http`]: page, API, health; [`metrics`]: every metric once; [`reload`]: another configuration or model for a process that runs;
 //!   [`audit`]: what was done to it, and by whom
+//! - [`notify`]: alerts to webhooks and Alertmanagers, in a process of its own; the only door to `reqwest`
 //! - [`evaluate`]: how good the model is on labelled news; [`replay`]: news files as a source; [`backtest`]: news files through the
 //!   live code at full speed; [`archive`]: outputs as Parquet files; [`cli`]: one file per subcommand
 //!
@@ -41,6 +42,7 @@ pub mod http;
 pub mod kafka;
 pub mod metrics;
 pub mod news;
+pub mod notify;
 pub mod novelty;
 pub mod pipeline;
 pub mod privacy;

@@ -183,7 +183,8 @@ impl ClientContext for Quiet {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+        // It looks for the group's coordinator, whatever it is for, and needs none: where it does, it is answered.
+        if matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::PartitionEOF | RDKafkaErrorCode::GroupAuthorizationFailed)) {
             return;
         }
         self.complaints.tell(None, &error, reason);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
@@ -35,7 +35,7 @@ pub struct Passing<'a> {
 }
 
 impl Reader {
-    /// In the name of the group `<kafka.group>-<role>`, which this user may use, but no member of it.
+    /// In the name of the group `<kafka.group>-<role>`, but no member of it: this user need not have a right on it.
     /// `patience`: how long the brokers may give nothing. `stop` ends a reading at once.
     ///
     /// # Errors
@@ -104,6 +104,8 @@ impl Reader {
                     open.remove(&partition);
                     last_progress = Instant::now();
                 }
+                // Of a group that it is no member of.
+                Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {}
                 Some(Err(error)) => {
                     let asks = Asks { operation: "Read", topic: topic.to_owned(), group: self.group.clone(), ..Asks::default() };
                     let denied = error.rdkafka_error_code().and_then(|code| asks.denied(code, format!("reading {topic:?}: {error}")));

@@ -101,6 +101,7 @@ pub fn plan(config: &Config) -> Vec<TopicPlan> {
         topic(&names.windows, output(kept(create.windows_retention.ms()))),
         topic(&names.alerts, output(vec![("cleanup.policy", "compact".to_owned())])),
         topic(&names.dead, output(kept(create.retention.ms()))),
+        topic(&names.undelivered, output(kept(create.retention.ms()))),
     ]
 }
 

@@ -232,13 +232,27 @@ impl Site {
 
     /// With more in its environment.
     pub fn run_with(&self, role: &str, environment: &[(&str, &str)]) -> Process {
+        let environment = [&[("BELLWETHER_HTTP__METRICS_LISTEN", "")], environment].concat();
+        self.process(&["run", "--role", role], "BELLWETHER_HTTP__LISTEN", &environment)
+    }
+
+    /// A running `bellwether deliver`.
+    pub fn deliver(&self) -> Process {
+        self.deliver_with(&[])
+    }
+
+    pub fn deliver_with(&self, environment: &[(&str, &str)]) -> Process {
+        self.process(&["deliver"], "BELLWETHER_DELIVER__METRICS_LISTEN", environment)
+    }
+
+    /// `listen` is the variable for the address of its health.
+    fn process(&self, arguments: &[&str], listen: &str, environment: &[(&str, &str)]) -> Process {
         let port = free_port();
-        let log = self.folder.path().join(format!("{role}-{port}.log"));
+        let log = self.folder.path().join(format!("{}-{port}.log", arguments.last().unwrap()));
         let file = std::fs::File::create(&log).unwrap();
         let child = self
-            .command(&["run", "--role", role])
-            .env("BELLWETHER_HTTP__LISTEN", format!("127.0.0.1:{port}"))
-            .env("BELLWETHER_HTTP__METRICS_LISTEN", "")
+            .command(arguments)
+            .env(listen, format!("127.0.0.1:{port}"))
             .envs(environment.iter().copied())
             .stdout(Stdio::null())
             .stderr(file)
@@ -248,7 +262,7 @@ impl Site {
     }
 }
 
-/// A running `bellwether run`.
+/// A running `bellwether run` or `bellwether deliver`.
 pub struct Process {
     pub child: Child,
     pub http: SocketAddr,
