@@ -9,6 +9,7 @@ mod ingest;
 mod layers;
 mod rules;
 mod validate;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,6 +23,7 @@ pub use calendar::{QuietHours, TimeZone};
 pub use http::HttpConfig;
 pub use ingest::{FeedConfig, IngestConfig};
 pub use rules::{Condition, FalseAlarms, RuleConfig, RuleOverride, Thresholds};
+pub use webhooks::{DeliverConfig, Format, WebhookConfig};
 
 use crate::detect::baseline::Reach;
 use crate::news::hex;
@@ -98,6 +100,8 @@ pub struct Config {
     pub shutdown: ShutdownConfig,
     pub log: LogConfig,
     pub audit: AuditConfig,
+    pub deliver: DeliverConfig,
+    pub webhooks: BTreeMap<String, WebhookConfig>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -133,6 +137,8 @@ pub struct TopicNames {
     pub alerts: String,
     pub dead: String,
     pub feeds: String,
+    /// Of webhooks; the roles do not need it.
+    pub undelivered: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -389,6 +395,7 @@ impl Config {
         }
         layers::lay_over(&mut merged, &user, "", &defaults, &mut problems);
         layers::fill_rules(&mut merged, &defaults);
+        layers::fill_webhooks(&mut merged);
         let mut config = match layers::read_sections(merged, &mut problems) {
             Some(config) if problems.is_empty() => config,
             _ => return Err(Problems(problems)),
@@ -463,11 +470,15 @@ impl Config {
         for feed in &mut shown.ingest.feeds {
             feed.url = feed.shown();
         }
+        for webhook in shown.webhooks.values_mut().filter(|webhook| !webhook.secret.is_empty()) {
+            webhook.secret = "***".into();
+        }
         toml::to_string(&shown).expect("every field has a TOML form")
     }
 }
 
 impl TopicNames {
+    /// Of all that Bellwether writes; the roles themselves need the first six.
     pub fn all(&self) -> [(&'static str, &str); 7] {
         [
             ("raw", &self.raw),
@@ -627,7 +638,7 @@ mod tests {
         let shown = config.display();
         assert!(!shown.contains("hunter2") && shown.contains("https://wire.example/rss?***"), "{shown}");
         let found = problems(&format!(
-            "[ingest]\ninterval = '0s'\nmax_body_bytes = 0\ncontact = 'Zürich'\nlisten = 'here'\nallow_private = ['http://feeds.internal/']\n\
+            "[ingest]\ninterval = '0s'\nmax_body_bytes = 0\ncontact = 'Zürich'\nmetrics_listen = 'here'\nallow_private = ['http://feeds.internal/']\n\
              {good}{good}[[ingest.feeds]]\nurl = 'feeds/rss'\nsource = ' '\n[[ingest.feeds]]\nurl = 'ftp://wire.example/'\nsource = 's'\n\
              [[ingest.feeds]]\nurl = 'https://u:hunter2@wire.example/'\nsource = 's'"
         ));
@@ -635,7 +646,7 @@ mod tests {
             "ingest.interval = \"0s\" must be longer than nothing",
             "ingest.max_body_bytes = 0 must be at least 1",
             "ingest.contact = \"Zürich\" must be plain ASCII: it is sent as a header",
-            "ingest.listen = \"here\" must be an address and port such as \"127.0.0.1:9465\"",
+            "ingest.metrics_listen = \"here\" must be an address and port such as \"127.0.0.1:9465\"",
             "ingest.allow_private: \"http://feeds.internal/\" must be a host's name or address alone, such as \"feeds.internal\" or \"10.0.0.5\"",
             "ingest.feeds, url = \"https://wire.example/rss?***\" is there twice",
             "ingest.feeds, url = \"feeds/rss\" is no address (relative URL without a base)",

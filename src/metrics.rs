@@ -66,6 +66,9 @@ pub struct Metrics {
     pub restored_observations: IntCounter,
     pub restore_remaining: IntGaugeVec,
     pub restore_duration: Gauge,
+    pub webhook_deliveries: IntCounterVec,
+    pub webhook_failures: IntCounterVec,
+    pub webhook_delay: GaugeVec,
     pub ready: IntGauge,
     pub http_requests_rejected: IntCounterVec,
     pub feed_items: IntCounterVec,
@@ -235,6 +238,9 @@ impl Metrics {
             restored_observations: make.counter("restored_observations_total", "Observations read again after an assignment"),
             restore_remaining: make.whole_gauges("restore_remaining_records", "Records that the restore under way has still to read", &["what"]),
             restore_duration: make.gauge("restore_duration_seconds", "Seconds the last restore took, the replay of observations included"),
+            webhook_deliveries: make.counters("webhook_deliveries_total", "Transitions of alerts, by webhook and what became of them", &["webhook", "outcome"]),
+            webhook_failures: make.counters("webhook_failures_total", "Attempts that failed and are made again, by webhook", &["webhook"]),
+            webhook_delay: make.gauges("webhook_delay_seconds", "Since when the oldest transition waits for a webhook", &["webhook"]),
             ready: make.whole_gauge("ready", "1 once partitions are assigned, state is restored and the model is warm"),
             http_requests_rejected: make.counters("http_requests_rejected_total", "HTTP requests turned away, by reason", &["reason"]),
             feed_items: make.counters("feed_items_total", "New entries of feeds, by whether they became items of news.raw", &["outcome"]),
@@ -285,6 +291,15 @@ impl Metrics {
         severities.iter().for_each(|severity| self.open_alerts.with_label_values(&[*severity]).set(0));
         Waits::ALL.iter().for_each(|waits| self.waiting_alerts.with_label_values(&[waits.as_str()]).set(0));
         ["scored", "alerted"].iter().for_each(|stage| drop(self.delay.with_label_values(&[*stage])));
+    }
+
+    /// The same for the webhooks of the configuration.
+    pub fn start_webhook_at_zero(&self, name: &str) {
+        for outcome in ["delivered", "given_up"] {
+            self.webhook_deliveries.with_label_values(&[name, outcome]);
+        }
+        self.webhook_failures.with_label_values(&[name]);
+        self.webhook_delay.with_label_values(&[name]).set(0.0);
     }
 
     /// All metrics in the Prometheus text format.

@@ -48,7 +48,7 @@ pub enum Error {
     Unreadable(String),
 }
 
-/// A whole answer, whatever its status; redirects are not followed.
+/// An answer, whatever its status; redirects are not followed.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -62,6 +62,15 @@ impl Answer {
     pub fn header(&self, name: &header::HeaderName) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
+}
+
+/// How much of an answer's body is read.
+#[derive(Debug, Clone, Copy)]
+pub enum Take {
+    /// All of it, compressed or not at most so many bytes.
+    Whole(usize),
+    /// So many bytes at most; what comes after them, or breaks off, is no matter.
+    Beginning(usize),
 }
 
 /// Sends requests, each on a connection of its own. Proxies are not asked: nobody could see where they go.
@@ -97,20 +106,23 @@ impl Outbound {
         Ok(Self { tls: TlsConnector::from(Arc::new(tls)), user_agent, allow_private, key, limit })
     }
 
-    /// Sends a request; the answer is read to its end, compressed or not at most `max_bytes` of it.
+    /// Sends a request; of the answer's body so much is read as `take` says.
     ///
     /// # Errors
-    /// [`Error`] where there is no whole answer.
-    pub async fn send(&self, method: Method, url: &Url, headers: HeaderMap, body: Bytes, max_bytes: usize) -> Result<Answer, Error> {
+    /// [`Error`] where there is no such answer.
+    pub async fn send(&self, method: Method, url: &Url, headers: HeaderMap, body: Bytes, take: Take) -> Result<Answer, Error> {
         let exchange = async {
-            let request = self.request(method, url, headers, body)?;
+            let mut request = self.request(method, url, headers, body)?;
+            if let Take::Whole(_) = take {
+                request.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+            }
             let (host, stream) = self.connect(url).await?;
             match url.scheme() {
-                "http" => exchange(stream, request, max_bytes).await,
+                "http" => exchange(stream, request, take).await,
                 _ => {
                     let name = ServerName::try_from(host.clone()).map_err(|_| Error::Address(format!("{host:?} is no host's name")))?;
                     let stream = self.tls.connect(name, stream).await;
-                    exchange(stream.map_err(|error| Error::Unreachable(format!("{host}: {error}")))?, request, max_bytes).await
+                    exchange(stream.map_err(|error| Error::Unreachable(format!("{host}: {error}")))?, request, take).await
                 }
             }
         };
@@ -124,18 +136,12 @@ impl Outbound {
         let mut request = request.body(Full::new(body)).map_err(|error| Error::Address(format!("{host}: {error}")))?;
         request.headers_mut().extend(headers);
         request.headers_mut().insert(header::USER_AGENT, self.user_agent.clone());
-        request.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         Ok(request)
     }
 
     /// To the first address of the host that answers. One that is not public ends it, whatever the others are.
     async fn connect(&self, url: &Url) -> Result<(String, TcpStream), Error> {
-        let host = match url.host() {
-            Some(Host::Domain(name)) => name.to_owned(),
-            Some(Host::Ipv4(address)) => address.to_string(),
-            Some(Host::Ipv6(address)) => address.to_string(),
-            None => return Err(Error::Address("there is no host in it".into())),
-        };
+        let host = host(url).ok_or_else(|| Error::Address("there is no host in it".into()))?;
         let port = url.port_or_known_default().unwrap_or_default();
         let unreachable = |error: &dyn std::fmt::Display| Error::Unreachable(format!("{host}: {error}"));
         let addresses: Vec<SocketAddr> =
@@ -156,6 +162,15 @@ impl Outbound {
     }
 }
 
+/// A name or an address, the latter without brackets.
+pub fn host(url: &Url) -> Option<String> {
+    Some(match url.host()? {
+        Host::Domain(name) => name.to_owned(),
+        Host::Ipv4(address) => address.to_string(),
+        Host::Ipv6(address) => address.to_string(),
+    })
+}
+
 /// Whether requests go to such an address at all.
 ///
 /// # Errors
@@ -168,7 +183,7 @@ pub fn check(url: &Url) -> Result<(), String> {
     }
 }
 
-async fn exchange<S>(stream: S, request: Request<Full<Bytes>>, max_bytes: usize) -> Result<Answer, Error>
+async fn exchange<S>(stream: S, request: Request<Full<Bytes>>, take: Take) -> Result<Answer, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -177,7 +192,20 @@ where
     // Ends with this exchange, however that ends.
     let mut driving = JoinSet::new();
     driving.spawn(connection);
-    let (head, body) = sender.send_request(request).await.map_err(failed)?.into_parts();
+    let (head, mut body) = sender.send_request(request).await.map_err(failed)?.into_parts();
+    let max_bytes = match take {
+        Take::Whole(max_bytes) => max_bytes,
+        Take::Beginning(max_bytes) => {
+            let mut beginning = Vec::new();
+            while beginning.len() < max_bytes
+                && let Some(Ok(frame)) = body.frame().await
+            {
+                beginning.extend(frame.into_data().unwrap_or_default());
+            }
+            beginning.truncate(max_bytes);
+            return Ok(Answer { status: head.status, headers: head.headers, body: beginning });
+        }
+    };
     let body = match Limited::new(body, max_bytes).collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => return Err(Error::Large(max_bytes)),
@@ -309,7 +337,7 @@ mod tests {
         let outbound = Outbound::new("test", &allow, "ingest.allow_private", Duration::from_secs(5)).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let url = Url::parse(url).unwrap();
-        runtime.block_on(outbound.send(Method::GET, &url, HeaderMap::new(), Bytes::new(), 1_000)).unwrap_err()
+        runtime.block_on(outbound.send(Method::GET, &url, HeaderMap::new(), Bytes::new(), Take::Whole(1_000))).unwrap_err()
     }
 
     #[test]

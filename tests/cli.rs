@@ -30,7 +30,7 @@ fn config(body: &str) -> (tempfile::TempDir, String) {
 fn help_and_version_exit_0_and_wrong_usage_64() {
     let help = bellwether(&["--help"]).output().unwrap();
     assert_eq!(help.status.code(), Some(0));
-    for word in ["run", "demo", "replay", "classify", "evaluate", "topics", "check-config", "Exit codes"] {
+    for word in ["run", "demo", "replay", "classify", "evaluate", "export", "topics", "check-config", "Exit codes"] {
         assert!(text(&help).contains(word), "{word}");
     }
     assert_eq!(bellwether(&["--version"]).output().unwrap().status.code(), Some(0));

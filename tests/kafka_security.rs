@@ -15,7 +15,7 @@ use common::certificates::{Authority, Issued};
 use common::newsroom::Newsroom;
 use common::proxy::{Mode, Proxy};
 use common::rights::{Right, Rights};
-use common::{Broker, Listener, Process, Site, finish, free_port, root, wait_for};
+use common::{Broker, Listener, Process, Site, finish, free_port, produce, read_topic, root, wait_for};
 use newsstand::{Newsstand, rss, say};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -193,6 +193,12 @@ impl User {
         site.run_with(role, &environment)
     }
 
+    fn deliver(&self, site: &Site) -> Process {
+        let environment = self.environment();
+        let environment: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        site.deliver_with(&environment)
+    }
+
     fn output(&self, site: &Site, arguments: &[&str]) -> Output {
         site.command(arguments).envs(self.environment()).output().unwrap()
     }
@@ -249,7 +255,11 @@ fn the_rights_of_the_guide_are_enough_and_each_is_needed_and_named_where_it_is_m
     let rights = Rights::on(kafka.broker.address());
     let all = rights.all();
     let of = |user: &str| -> Vec<&Right> { all.iter().filter(|right| right.user() == user).collect() };
-    assert_eq!(["classifier", "monitor", "topics", "ingest", "feed", "desk"].map(|user| of(user).len()), [8, 10, 7, 4, 1, 2], "{all:?}");
+    assert_eq!(
+        ["classifier", "monitor", "topics", "ingest", "feed", "archive", "courier", "desk"].map(|user| of(user).len()),
+        [8, 10, 7, 4, 1, 3, 3, 2],
+        "{all:?}"
+    );
     let without = |right: &Right, run: &mut dyn FnMut() -> (Option<i32>, String)| {
         rights.withdraw(right);
         assert_is_missed(right, run());
@@ -334,6 +344,30 @@ fn the_rights_of_the_guide_are_enough_and_each_is_needed_and_named_where_it_is_m
     let said = finish(vec![asking]);
     // Now there is something to be read back.
     reads.into_iter().for_each(|right| without(right, &mut || begin().wait_for_end("the refusal")));
+    assert!(!said.contains("refuses") && !said.contains("uthoriz"), "these rights are enough:\n{said}");
+
+    let archive = kafka.user("archive", "certificate");
+    let folder = news.site.folder.path().join("archive");
+    let export =
+        || archive.output(&news.site, &["export", "--from", "2023-03-09", "--to", "2023-03-10", "--out", folder.to_str().unwrap()]);
+    of("archive").into_iter().for_each(|right| without(right, &mut || finished(export())));
+    let exported = export();
+    assert!(exported.status.success() && folder.join("alerts/date=2023-03-09").is_dir(), "{}", text(&exported));
+
+    let webhook = "[webhooks.desk]\nurl = 'http://127.0.0.1:1'\nsecret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'\ngive_up_after = '1ms'\n";
+    let config = std::fs::read_to_string(news.site.config()).unwrap() + webhook;
+    std::fs::write(news.site.config(), config).unwrap();
+    let courier = kafka.user("courier", "certificate");
+    for right in of("courier") {
+        without(right, &mut || courier.deliver(&news.site).wait_for_end("the refusal"));
+    }
+    let mut delivering = courier.deliver(&news.site);
+    delivering.wait_ready();
+    let alert = read_topic(&kafka.broker.address(), "sentiment.alerts").swap_remove(0);
+    produce(&kafka.broker.address(), "sentiment.alerts", &[(None, alert.key, alert.payload)]);
+    let undelivered = || read_topic(&kafka.broker.address(), "sentiment.undelivered");
+    wait_for("an alert that nobody takes", 60, || (!undelivered().is_empty()).then_some(()));
+    let said = finish(vec![delivering]);
     assert!(!said.contains("refuses") && !said.contains("uthoriz"), "these rights are enough:\n{said}");
 
     let desk = kafka.user("desk", "SCRAM-SHA-512");

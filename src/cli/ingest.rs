@@ -32,7 +32,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let metrics = Arc::new(Metrics::new());
     let board = Arc::new(Board::new(config.clone(), Arc::new(Watchlist::empty()), metrics.clone(), Roles::Ingest));
     if let Some(address) = config.ingest.address() {
-        let address = http::serve_health("ingest.listen", address, &config.http, board.clone(), metrics.clone(), stop.clone())?;
+        let address = http::serve_health("ingest.metrics_listen", address, &config.http, board.clone(), metrics.clone(), stop.clone())?;
         tracing::info!(url = %format!("http://{address}/metrics"), "metrics and health");
     }
     crate::ingest::run(config, metrics, &board, &stop)?;

@@ -1,15 +1,18 @@
 //! The command line: one file per subcommand. Errors are printed here, whole chain, and become exit codes.
 
+mod alert;
 mod audit;
 mod backtest;
 mod bench_device;
 mod check_config;
 mod classify;
 mod decrypt;
+mod deliver;
 mod demo;
 pub mod detect;
 mod evaluate;
 mod explain;
+mod export;
 mod ingest;
 mod lines;
 mod replay;
@@ -49,6 +52,11 @@ Exit codes: 0 done, 64 bad configuration or usage, 69 broker or model unavailabl
 enum Command {
     /// Run the stream processor until SIGTERM or Ctrl-C, then drain
     Run(run::Arguments),
+    /// Bring alerts to webhooks and Alertmanagers until SIGTERM or Ctrl-C
+    Deliver(deliver::Arguments),
+    /// Try the webhooks
+    #[command(subcommand)]
+    Alert(alert::Command),
     /// Show what it does: a scenario of a bank run on an embedded Kafka, with a live page
     Demo(demo::Arguments),
     /// Ask RSS and Atom feeds for news and send it to the raw topic, until SIGTERM or Ctrl-C
@@ -69,6 +77,8 @@ enum Command {
     Detect(detect::Arguments),
     /// Show how an alert came about: items, windows, baseline and rule, from the Kafka topics alone
     Trace(trace::Arguments),
+    /// Write scored items, windows and alerts to Parquet files, by day
+    Export(export::Arguments),
     /// Read records with encrypted texts: JSON lines in, JSON lines out
     Decrypt(decrypt::Arguments),
     /// Make a key for encrypted texts, as a line of the key file
@@ -145,16 +155,22 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
         let is = |code: u8, yes: bool| yes.then_some(code);
         let pipeline = error.downcast_ref::<crate::pipeline::Error>();
         let backtest = error.downcast_ref::<crate::backtest::Error>();
+        let notify = error.downcast_ref::<crate::notify::Error>();
+        let archive = error.downcast_ref::<crate::archive::Error>();
         let unavailable = matches!(pipeline, Some(crate::pipeline::Error::Kafka(_) | crate::pipeline::Error::Classify(_)))
             || error.is::<crate::kafka::Error>()
             || error.is::<crate::classify::Error>()
             || error.is::<crate::http::Error>()
-            || matches!(backtest, Some(crate::backtest::Error::Classify(_)));
+            || matches!(backtest, Some(crate::backtest::Error::Classify(_)))
+            || matches!(archive, Some(crate::archive::Error::Kafka(_)))
+            || matches!(notify, Some(crate::notify::Error::Kafka(_)));
         let usage = matches!(pipeline, Some(crate::pipeline::Error::PaneLength { .. } | crate::pipeline::Error::Texts(_)))
             || error.is::<crate::privacy::texts::Error>()
             || error.is::<crate::config::Problems>()
             || error.is::<crate::replay::Error>()
-            || backtest.is_some();
+            || backtest.is_some()
+            || notify.is_some_and(|error| !matches!(error, crate::notify::Error::Panicked(_)))
+            || archive.is_some_and(|error| !matches!(error, crate::archive::Error::Stopped));
         let code = is(UNAVAILABLE, unavailable).or(is(USAGE, usage)).unwrap_or(INTERNAL);
         Self { code, error }
     }
@@ -183,6 +199,8 @@ fn outcome() -> u8 {
     };
     let result = match cli.command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Deliver(arguments) => deliver::run(&arguments),
+        Command::Alert(command) => alert::run(&command),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Ingest(arguments) => ingest::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
@@ -193,6 +211,7 @@ fn outcome() -> u8 {
         Command::BenchDevice(arguments) => bench_device::run(&arguments),
         Command::Detect(arguments) => detect::run(&arguments),
         Command::Trace(arguments) => trace::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
         Command::Decrypt(arguments) => decrypt::run(&arguments),
         Command::Key(arguments) => decrypt::make_key(&arguments),
         Command::Audit(command) => audit::run(&command),

@@ -20,7 +20,7 @@ pub struct IngestConfig {
     pub max_body_bytes: usize,
     pub contact: String,
     pub allow_private: Vec<String>,
-    pub listen: String,
+    pub metrics_listen: String,
     pub feeds: Vec<FeedConfig>,
 }
 
@@ -50,7 +50,7 @@ impl FeedConfig {
 impl IngestConfig {
     /// Where health and metrics are, if anywhere.
     pub fn address(&self) -> Option<std::net::SocketAddr> {
-        self.listen.parse().ok()
+        self.metrics_listen.parse().ok()
     }
 
     pub(super) fn validate(&self, problems: &mut Vec<String>) {
@@ -68,8 +68,8 @@ impl IngestConfig {
             format!("ingest.contact = {:?} must be plain ASCII: it is sent as a header", self.contact),
         );
         check(
-            self.listen.is_empty() || self.address().is_some(),
-            format!("ingest.listen = {:?} must be an address and port such as \"127.0.0.1:9465\"", self.listen),
+            self.metrics_listen.is_empty() || self.address().is_some(),
+            format!("ingest.metrics_listen = {:?} must be an address and port such as \"127.0.0.1:9465\"", self.metrics_listen),
         );
         check(self.feeds.len() <= MAX_FEEDS, format!("ingest.feeds has {} of at most {MAX_FEEDS} feeds", self.feeds.len()));
         for host in &self.allow_private {

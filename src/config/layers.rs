@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
-use super::{Config, RuleConfig};
+use super::{Config, RuleConfig, WebhookConfig};
 
 /// `BELLWETHER_KAFKA__BROKERS=x` becomes `kafka.brokers = "x"`; a value is read as TOML where the key is not text.
 pub fn set_from_environment(user: &mut Table, defaults: &Table, name: &str, value: &str, problems: &mut Vec<String>) {
@@ -48,9 +48,18 @@ pub fn lay_over(base: &mut Table, user: &Table, path: &str, defaults: &Table, pr
             problems.push(format!("{path}.{key:?} must be text, between quotes"));
             continue;
         }
+        if path.starts_with("webhooks.") && matches!(key.as_str(), "secret" | "url") && !value.is_str() {
+            problems.push(format!("{path}.{key} must be text, between quotes"));
+            continue;
+        }
         let name = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-        let free = matches!(path, "kafka.properties" | "rules") || path.starts_with("rules.");
+        let free = matches!(path, "kafka.properties" | "rules") || ["rules.", "webhooks."].iter().any(|section| path.starts_with(section));
         match (defaults.get(key), value) {
+            // Sections of the user's own, whose keys are looked at when they are read.
+            (None, Value::Table(section)) if path == "webhooks" => {
+                let target = base.entry(key.clone()).or_insert_with(|| Value::Table(Table::new()));
+                lay_over(target.as_table_mut().expect("only sections are put there"), section, &name, &Table::new(), problems);
+            }
             (Some(Value::Table(inner)), Value::Table(section)) if !free => {
                 let target = base.entry(key.clone()).or_insert_with(|| Value::Table(Table::new()));
                 let target = target.as_table_mut().expect("a section of the defaults is a table");
@@ -114,6 +123,19 @@ pub fn fill_rules(merged: &mut Table, defaults: &Table) {
     }
 }
 
+/// Gives each webhook what it leaves out from `[webhook_defaults]`.
+pub fn fill_webhooks(merged: &mut Table) {
+    let base = merged.remove("webhook_defaults");
+    let base = base.as_ref().and_then(Value::as_table);
+    if let Some(Value::Table(webhooks)) = merged.get_mut("webhooks") {
+        for webhook in webhooks.iter_mut().filter_map(|(_, webhook)| webhook.as_table_mut()) {
+            for (key, value) in base.into_iter().flatten() {
+                webhook.entry(key.clone()).or_insert_with(|| value.clone());
+            }
+        }
+    }
+}
+
 /// Reads section by section and rule by rule, so that one bad value does not hide the next.
 pub fn read_sections(mut merged: Table, problems: &mut Vec<String>) -> Option<Config> {
     let mut rules = BTreeMap::new();
@@ -127,6 +149,14 @@ pub fn read_sections(mut merged: Table, problems: &mut Vec<String>) -> Option<Co
             }
         }
     }
+    let mut webhooks = BTreeMap::new();
+    if let Some(Value::Table(tables)) = merged.remove("webhooks") {
+        for (name, table) in tables {
+            if let Some(webhook) = read::<WebhookConfig>(table, &format!("webhooks.{name}"), problems) {
+                webhooks.insert(name, webhook);
+            }
+        }
+    }
     let mut take = |key: &str| merged.remove(key).unwrap_or(Value::Table(Table::new()));
     let (kafka, decode) = (read(take("kafka"), "kafka", problems), read(take("decode"), "decode", problems));
     let (privacy, model) = (read(take("privacy"), "privacy", problems), read(take("model"), "model", problems));
@@ -137,6 +167,7 @@ pub fn read_sections(mut merged: Table, problems: &mut Vec<String>) -> Option<Co
     let (drift, log) = (read(take("drift"), "drift", problems), read(take("log"), "log", problems));
     let ingest = read(take("ingest"), "ingest", problems);
     let (health, audit) = (read(take("health"), "health", problems), read(take("audit"), "audit", problems));
+    let deliver = read(take("deliver"), "deliver", problems);
     Some(Config {
         kafka: kafka?,
         decode: decode?,
@@ -156,6 +187,8 @@ pub fn read_sections(mut merged: Table, problems: &mut Vec<String>) -> Option<Co
         shutdown: shutdown?,
         log: log?,
         audit: audit?,
+        deliver: deliver?,
+        webhooks,
     })
 }
 

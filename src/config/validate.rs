@@ -98,7 +98,8 @@ impl Config {
             positive(kafka.commit_interval),
             format!("kafka.commit_interval = \"{}\" must be longer than nothing", kafka.commit_interval),
         );
-        let names = kafka.topics.all();
+        let mut names = kafka.topics.all().to_vec();
+        names.push(("undelivered", &kafka.topics.undelivered));
         for (index, (key, name)) in names.iter().enumerate() {
             check(!name.trim().is_empty(), format!("kafka.topics.{key} = \"\" must be a topic's name"));
             let twin = names[..index].iter().find(|(_, other)| other == name);
@@ -211,6 +212,14 @@ impl Config {
         );
         let levels = ["error", "warn", "info", "debug", "trace"];
         check(levels.contains(&self.log.level.as_str()), format!("log.level = {:?} must be one of {}", self.log.level, levels.join(", ")));
+        let metrics = &self.deliver.metrics_listen;
+        check(
+            metrics.is_empty() || metrics.parse::<std::net::SocketAddr>().is_ok(),
+            format!("deliver.metrics_listen = {metrics:?} must be an address and port such as \"127.0.0.1:9466\""),
+        );
+        for (name, webhook) in &self.webhooks {
+            webhook.validate(name, |rule| self.rules.contains_key(rule), &mut check);
+        }
         self.ingest.validate(problems);
         self.http.validate(problems);
     }

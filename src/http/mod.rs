@@ -168,6 +168,31 @@ pub fn serve_health(
     Ok(opened)
 }
 
+/// Metrics and health of a process that has no page. `not_ready`: why it is not, if so.
+///
+/// # Errors
+/// [`Error`] where the address is taken or not this machine's.
+pub fn serve_metrics(
+    key: &'static str,
+    address: SocketAddr,
+    limits: &HttpConfig,
+    metrics: Arc<Metrics>,
+    not_ready: impl Fn() -> Vec<String> + Clone + Send + Sync + 'static,
+    stop: CancellationToken,
+) -> Result<SocketAddr, Error> {
+    let (listener, address) = open(key, address)?;
+    let ready = move || async move { answer("ready", not_ready()) };
+    let router = Router::new()
+        .route("/live", get(|| async { answer("live", Vec::new()) }))
+        .route("/ready", get(ready))
+        .route("/metrics", get(move || async move { render(&metrics) }))
+        .fallback(no_such_page)
+        .method_not_allowed_fallback(no_such_method);
+    let server = Server { listener, tls: None, router, connections: limits.connections, time_limit: limits.time_limit.duration() };
+    start("http-metrics", server, None, stop).map_err(Error::Thread)?;
+    Ok(address)
+}
+
 fn open(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
     let opened = TcpListener::bind(address).and_then(|listener| {
         listener.set_nonblocking(true)?;
@@ -297,19 +322,25 @@ async fn asset(Path(name): Path<String>) -> Response {
 }
 
 async fn live(State(shared): State<Shared>) -> Response {
-    let reasons = shared.board.stalled();
-    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({"live": reasons.is_empty(), "reasons": reasons}))).into_response()
+    answer("live", shared.board.stalled())
 }
 
 async fn ready(State(shared): State<Shared>) -> Response {
-    let reasons = shared.board.not_ready();
+    answer("ready", shared.board.not_ready())
+}
+
+/// Yes, where there are no reasons against it.
+fn answer(what: &str, reasons: Vec<String>) -> Response {
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({"ready": reasons.is_empty(), "reasons": reasons}))).into_response()
+    (status, Json(json!({what: reasons.is_empty(), "reasons": reasons}))).into_response()
 }
 
 async fn metrics(State(shared): State<Shared>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.metrics.render()).into_response()
+    render(&shared.metrics)
+}
+
+fn render(metrics: &Metrics) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render()).into_response()
 }
 
 /// A snapshot at once, then an update a second, until the client, its session or the process goes.

@@ -17,7 +17,7 @@ use super::memory::Memory;
 use super::schedule;
 use crate::config::IngestConfig;
 use crate::news::EventTime;
-use crate::outbound::{self, Answer, Outbound};
+use crate::outbound::{self, Answer, Outbound, Take};
 
 /// By which robots.txt may name it.
 const ROBOT: &str = "bellwether";
@@ -149,7 +149,7 @@ impl Fetcher {
             tokio::time::sleep_until(next.into()).await;
         }
         let place = self.places.acquire().await.expect("nobody closes the semaphore");
-        let answer = self.outbound.send(Method::GET, url, headers, Bytes::new(), max_bytes).await;
+        let answer = self.outbound.send(Method::GET, url, headers, Bytes::new(), Take::Whole(max_bytes)).await;
         drop(place);
         let delay = host.robots.get(&origin(url)).and_then(|(robots, _)| robots.crawl_delay()).unwrap_or_default();
         host.next = Some(Instant::now() + self.pause.max(delay.min(LONGEST_PAUSE)));

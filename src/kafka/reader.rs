@@ -26,6 +26,7 @@ pub struct Reader {
 /// One record on its way through [`Reader::read`].
 pub struct Passing<'a> {
     pub partition: i32,
+    pub offset: i64,
     pub payload: &'a [u8],
     /// Its place among those that are read, from 1.
     pub count: u64,
@@ -96,13 +97,14 @@ impl Reader {
                 Some(Ok(message)) => {
                     count += 1;
                     let payload = message.payload().unwrap_or_default();
-                    each(Passing { partition: message.partition(), payload, count, at_most: at_most.max(count) });
+                    each(Passing { partition: message.partition(), offset: message.offset(), payload, count, at_most: at_most.max(count) });
                     last_progress = Instant::now();
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     open.remove(&partition);
                     last_progress = Instant::now();
                 }
+                // Of a group that it is no member of.
                 Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {}
                 Some(Err(error)) => {
                     let asks = Asks { operation: "Read", topic: topic.to_owned(), group: self.group.clone(), ..Asks::default() };

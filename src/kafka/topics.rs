@@ -103,6 +103,7 @@ pub fn plan(config: &Config) -> Vec<TopicPlan> {
         topic(&names.alerts, output(vec![("cleanup.policy", "compact".to_owned())])),
         topic(&names.dead, output(kept(create.retention.ms()))),
         topic(&names.feeds, vec![("cleanup.policy", "compact".to_owned()), ("segment.bytes", FEEDS_SEGMENT.to_string())]),
+        topic(&names.undelivered, output(kept(create.retention.ms()))),
     ]
 }
 

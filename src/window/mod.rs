@@ -5,6 +5,7 @@
 pub mod index;
 pub mod market;
 pub mod panes;
+pub mod parquet;
 pub mod rolling;
 pub mod sources;
 pub mod table;

@@ -1,13 +1,10 @@
 //! Closed panes as a table: many of them in little memory, and a Parquet file of them.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::Path;
 
-use polars::prelude::{Column, DataFrame, DataType, PolarsResult, TimeUnit};
-use polars_io::parquet::write::ParquetWriter;
-
 use super::PaneRecord;
+use super::parquet::{Columns, Frame, ParquetFile};
 use crate::news::{EventTime, Score, Subject};
 
 /// One row of the table, the subject apart.
@@ -20,9 +17,12 @@ pub struct PaneRow {
     pub neutral: u64,
     pub positive: u64,
     pub score_sum: Score,
+    pub score_square_sum: Score,
     /// Distinct ones.
     pub sources: u64,
     pub novel_negative: u64,
+    /// Distinct sources of these.
+    pub novel_sources: u64,
     pub index: Score,
     pub index_weight: Score,
     pub buzz: Option<f64>,
@@ -55,8 +55,10 @@ impl PaneTable {
             neutral: pane.neutral,
             positive: pane.positive,
             score_sum: pane.score_sum,
+            score_square_sum: pane.score_square_sum,
             sources: pane.sources.len() as u64,
             novel_negative: pane.novel_negative,
+            novel_sources: pane.novel_sources.len() as u64,
             index: pane.index,
             index_weight: pane.index_weight,
             buzz: pane.buzz,
@@ -86,40 +88,28 @@ impl PaneTable {
     /// # Errors
     /// Where the file cannot be written.
     pub fn write_parquet(&self, path: &Path) -> Result<(), String> {
-        let file = File::create(path).map_err(|error| error.to_string())?;
-        let mut frame = self.frame().map_err(|error| error.to_string())?;
-        ParquetWriter::new(file).finish(&mut frame).map(drop).map_err(|error| error.to_string())
+        ParquetFile::create(path, &self.frame())?.finish()
     }
 
-    fn frame(&self) -> PolarsResult<DataFrame> {
-        let whole = |name: &str, value: fn(&PaneRow) -> u64| {
-            Column::new(name.into(), self.rows.iter().map(|(_, row)| value(row) as i64).collect::<Vec<_>>())
-        };
-        let time = |name: &str, value: fn(&PaneRow) -> EventTime| {
-            let column = Column::new(name.into(), self.rows.iter().map(|(_, row)| value(row).0).collect::<Vec<_>>());
-            column.cast(&DataType::Datetime(TimeUnit::Milliseconds, None))
-        };
-        let number = |name: &str, value: fn(&PaneRow) -> f64| {
-            Column::new(name.into(), self.rows.iter().map(|(_, row)| value(row)).collect::<Vec<_>>())
-        };
-        let subjects: Vec<&str> = self.rows.iter().map(|(subject, _)| self.subjects[*subject as usize].as_str()).collect();
-        DataFrame::new(
-            self.rows.len(),
-            vec![
-                Column::new("subject".into(), subjects),
-                time("pane_start", |row| row.start)?,
-                time("pane_end", |row| row.end)?,
-                whole("count", |row| row.count),
-                whole("negative", |row| row.negative),
-                whole("neutral", |row| row.neutral),
-                whole("positive", |row| row.positive),
-                number("score_sum", |row| row.score_sum.to_f64()),
-                whole("sources", |row| row.sources),
-                whole("novel_negative", |row| row.novel_negative),
-                number("index", |row| row.index.to_f64()),
-                Column::new("buzz".into(), self.rows.iter().map(|(_, row)| row.buzz).collect::<Vec<_>>()),
-            ],
-        )
+    /// A row for each pane, in the order in which they closed.
+    pub fn frame(&self) -> Frame {
+        Columns::of(&self.rows)
+            .text("subject", |(subject, _)| self.subjects[*subject as usize].as_str())
+            .time("pane_start", |(_, row)| row.start)
+            .time("pane_end", |(_, row)| row.end)
+            .whole("count", |(_, row)| row.count as i64)
+            .whole("negative", |(_, row)| row.negative as i64)
+            .whole("neutral", |(_, row)| row.neutral as i64)
+            .whole("positive", |(_, row)| row.positive as i64)
+            .number("score_sum", |(_, row)| row.score_sum.to_f64())
+            .number("score_square_sum", |(_, row)| row.score_square_sum.to_f64())
+            .whole("sources", |(_, row)| row.sources as i64)
+            .whole("novel_negative", |(_, row)| row.novel_negative as i64)
+            .whole("novel_sources", |(_, row)| row.novel_sources as i64)
+            .number("index", |(_, row)| row.index.to_f64())
+            .number("index_weight", |(_, row)| row.index_weight.to_f64())
+            .some_number("buzz", |(_, row)| row.buzz)
+            .frame()
     }
 }
 
@@ -148,7 +138,8 @@ mod tests {
         assert_eq!(
             rows[0],
             serde_json::json!({"subject": "market", "pane_start": 0, "pane_end": 1000, "count": 2, "negative": 2, "neutral": 0,
-                               "positive": 0, "score_sum": -1.6, "sources": 1, "novel_negative": 2, "index": 0.0})
+                               "positive": 0, "score_sum": -1.6, "score_square_sum": 1.28, "sources": 1, "novel_negative": 2,
+                               "novel_sources": 1, "index": 0.0, "index_weight": 0.0})
         );
         assert_eq!(rows[2]["pane_start"], 2000);
         assert_eq!(table.of(&Subject::market()).map(|row| row.count).collect::<Vec<_>>(), [2, 1]);

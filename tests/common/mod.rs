@@ -246,9 +246,21 @@ impl Site {
     pub fn ingest_with<'a>(&self, environment: impl IntoIterator<Item = (&'a str, &'a str)>) -> Process {
         let mut command = self.command(&["ingest"]);
         command.envs(environment);
-        self.start("ingest", "BELLWETHER_INGEST__LISTEN", command)
+        self.start("ingest", "BELLWETHER_INGEST__METRICS_LISTEN", command)
     }
 
+    /// A running `bellwether deliver`.
+    pub fn deliver(&self) -> Process {
+        self.deliver_with(&[])
+    }
+
+    pub fn deliver_with(&self, environment: &[(&str, &str)]) -> Process {
+        let mut command = self.command(&["deliver"]);
+        command.envs(environment.iter().copied());
+        self.start("deliver", "BELLWETHER_DELIVER__METRICS_LISTEN", command)
+    }
+
+    /// `listen` is the variable for the address of its health.
     fn start(&self, name: &str, listen: &str, mut command: Command) -> Process {
         let port = free_port();
         let log = self.folder.path().join(format!("{name}-{port}.log"));
@@ -259,7 +271,7 @@ impl Site {
     }
 }
 
-/// A running `bellwether run` or `bellwether ingest`.
+/// A running `bellwether run`, `ingest` or `deliver`.
 pub struct Process {
     pub child: Child,
     pub http: SocketAddr,
