@@ -206,9 +206,11 @@ impl Baseline {
             }
         };
         let bucket = start.0.div_euclid(self.reach.window_ms);
-        let negative = u32::try_from(negative).unwrap_or(u32::MAX);
+        // So many of a slice that their number and the sum of squares fit.
+        let room = u32::MAX - track.slices.back().filter(|last| last.index == index).map_or(0, |last| last.count);
+        let negative = u32::try_from(negative).unwrap_or(u32::MAX).min(room);
         let before = track.buckets.back().filter(|last| last.0 == bucket).map_or(0, |last| last.1);
-        let after = before.saturating_add(negative);
+        let after = before + negative;
         match track.buckets.back_mut() {
             Some(last) if last.0 == bucket => last.1 = after,
             _ if negative > 0 => track.buckets.push_back((bucket, after)),
@@ -217,7 +219,7 @@ impl Baseline {
         let squares = u64::from(after).pow(2) - u64::from(before).pow(2);
         match track.slices.back_mut() {
             Some(last) if last.index == index => {
-                last.count = last.count.saturating_add(negative);
+                last.count += negative;
                 last.squares += squares;
                 last.peak = last.peak.max(after);
             }
@@ -489,6 +491,17 @@ mod tests {
 
     fn expected(baseline: &mut Baseline, bucket: i64) -> f64 {
         baseline.usual(&bank(), at(bucket)).unwrap().expected
+    }
+
+    /// Found by the fuzz target `series`.
+    #[test]
+    fn more_items_than_can_be_counted_are_as_many_as_can() {
+        let mut baseline = learned(DAY, |_| 1.0);
+        for bucket in [2 * DAY, 2 * DAY, 2 * DAY + 1] {
+            baseline.push(&bank(), at(bucket), u64::MAX);
+        }
+        let last = *baseline.tracks[&bank()].slices.back().unwrap();
+        assert_eq!((last.count, last.squares, last.peak), (u32::MAX, u64::from(u32::MAX).pow(2), u32::MAX));
     }
 
     #[test]

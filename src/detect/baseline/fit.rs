@@ -136,7 +136,7 @@ impl Pairs {
     fn add(&mut self, slice: &Slice, buckets: u64) {
         let count = u64::from(slice.count);
         self.items += count;
-        self.together += u128::from((buckets - 1) * (slice.squares - count));
+        self.together += u128::from(buckets - 1) * u128::from(slice.squares - count);
         self.apart += u128::from(count * count - slice.squares);
     }
 
