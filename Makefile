@@ -51,9 +51,9 @@ test: ## run all tests, with a real Kafka and a real Prometheus
 	@scripts/setup test
 	@KAFKA_BROKER_OWNER=$$$$ exec cargo test --release $(ARGS)
 
-test-training: build ## run the tests of the fine-tuning pipeline (installs PyTorch)
+test-training: $(if $(PROGRAM),,build) ## run the tests of the fine-tuning pipeline (installs PyTorch), with PROGRAM where one is built already
 	@scripts/setup training
-	@cd training && BELLWETHER=$(BINARY) exec $(PYTHON) -m pytest $(ARGS)
+	@cd training && BELLWETHER=$(or $(PROGRAM),$(BINARY)) exec $(PYTHON) -m pytest $(ARGS)
 
 check: ## check format, lints, documentation, and what the program is built from
 	@scripts/setup check

@@ -73,7 +73,7 @@ fn a_cluster_that_loses_leaders_and_coordinators_and_is_gone_for_a_minute_costs_
 
     // They stand still for a minute, then they are down for a minute.
     let before = news.publish_at_once(&process, ITEMS);
-    cluster.nodes().iter().for_each(|node| node.signal("-STOP"));
+    while_it_waits(&process, || cluster.nodes().iter().for_each(|node| node.signal("-STOP")));
     std::thread::sleep(Duration::from_secs(60));
     assert!(Newsroom::scored_by(&process) < before + ITEMS as u64, "they stood still half way, not at the end");
     assert_eq!(health(&process), "degraded");
@@ -81,7 +81,7 @@ fn a_cluster_that_loses_leaders_and_coordinators_and_is_gone_for_a_minute_costs_
     news.wait_until_all_are_scored();
 
     let before = news.publish_at_once(&process, ITEMS);
-    cluster.nodes().iter().for_each(Broker::kill);
+    while_it_waits(&process, || cluster.nodes().iter().for_each(Broker::kill));
     std::thread::sleep(Duration::from_secs(60));
     assert!(Newsroom::scored_by(&process) < before + ITEMS as u64, "they went half way, not at the end");
     assert_eq!(health(&process), "degraded");
@@ -91,6 +91,13 @@ fn a_cluster_that_loses_leaders_and_coordinators_and_is_gone_for_a_minute_costs_
     assert_eq!(health(&process), "ok");
     let said = finish(vec![process]);
     assert_says(&said, &[ANEW]);
+}
+
+/// The process gets no further meanwhile, however quick it is.
+fn while_it_waits(process: &Process, act: impl FnOnce()) {
+    process.signal("-STOP");
+    act();
+    process.signal("-CONT");
 }
 
 #[test]
@@ -165,8 +172,7 @@ fn a_process_that_stood_still_drops_what_it_had_and_joins_anew() {
         (0..2).all(|role| first[role] > 0 && second[role] > 0 && first[role] + second[role] == 3).then_some(())
     };
     wait_for("both to share the partitions", 60, || shared(&one, &two));
-    news.publish(1500);
-    news.wait_until_under_way(&one, 0, 50);
+    news.publish_at_once(&one, 1500);
     one.signal("-STOP");
     // Longer than max.poll.interval.ms: for it to wake up as a member that was given up.
     std::thread::sleep(Duration::from_secs(8));
