@@ -60,6 +60,7 @@ fn main() {
             "allocator" => allocator(),
             "sessions" => program::sessions(),
             "start" => program::start(),
+            "build" => program::build(),
             other => {
                 eprintln!("{other:?} is no part: {}, or document", report::PARTS.join(", "));
                 std::process::exit(2);

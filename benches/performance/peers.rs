@@ -24,6 +24,7 @@ use crate::common::past::fill;
 use crate::common::{Broker, Process, Site, finish, root, wait_for};
 use crate::document::Spread;
 use crate::kafka::{self, PACE_PARTITIONS, busy_log, cpu_seconds, pace};
+use crate::program::{Of, cpu};
 
 const PARTITIONS: usize = 3;
 
@@ -120,15 +121,9 @@ struct Output {
 
 /// Seconds of CPU that this process takes meanwhile.
 fn own_cpu(act: impl FnOnce()) -> f64 {
-    let ticks = || -> f64 {
-        let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux has it");
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        // utime and stime of proc(5), in hundredths of a second on every Linux.
-        fields[11..13].iter().map(|field| field.parse::<f64>().expect("a number")).sum::<f64>() / 100.0
-    };
-    let before = ticks();
+    let before = cpu(Of::Itself);
     act();
-    ticks() - before
+    cpu(Of::Itself) - before
 }
 
 fn read_all(brokers: &str, topics: &[&str], records: usize, mut counts: impl FnMut(&BorrowedMessage<'_>) -> bool) {

@@ -1,5 +1,6 @@
-//! The program by itself: sessions and threads on this machine's cores, and how long it takes to be ready.
+//! The program by itself: sessions and threads on this machine's cores, how long it takes to be ready, and to be built.
 
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Instant;
 
@@ -41,4 +42,50 @@ pub fn start() -> Value {
     };
     ready(0);
     json!([{"runs": RUNS, "ready_seconds": Spread::of((1..=RUNS).map(ready).collect())}])
+}
+
+/// `cargo build` of the program from nothing, with all that it is made of fetched before; once, because it takes minutes.
+pub fn build() -> Value {
+    let target = tempfile::tempdir().expect("a place for a build");
+    let cargo = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO"));
+        command.current_dir(root()).args(arguments).env("CARGO_TARGET_DIR", target.path());
+        assert!(command.status().expect("cargo has built this").success(), "cargo {}", arguments.join(" "));
+    };
+    cargo(&["fetch", "--locked"]);
+    let (began, before) = (Instant::now(), cpu(Of::Children));
+    cargo(&["build", "--release", "--locked", "--bin", "bellwether", "--timings"]);
+    let (seconds, cpu_seconds) = (began.elapsed().as_secs_f64(), cpu(Of::Children) - before);
+    let report = std::fs::read_to_string(target.path().join("cargo-timings/cargo-timing.html")).expect("asked for by --timings");
+    let units = report.split("const UNIT_DATA = ").nth(1).expect("how long each unit took");
+    let units: Vec<Value> = serde_json::Deserializer::from_str(units).into_iter().next().expect("a list").expect("JSON");
+    let mut crates: BTreeMap<&str, f64> = BTreeMap::new();
+    for unit in &units {
+        *crates.entry(unit["name"].as_str().expect("a name")).or_default() += unit["duration"].as_f64().expect("seconds");
+    }
+    let whole: f64 = crates.values().sum();
+    let mut longest: Vec<(&str, f64)> = crates.iter().map(|(name, seconds)| (*name, seconds / whole)).collect();
+    longest.sort_by(|one, other| other.1.total_cmp(&one.1));
+    longest.truncate(12);
+    let bytes = std::fs::metadata(target.path().join("release/bellwether")).expect("just built").len();
+    json!([{"cpu_seconds": cpu_seconds, "seconds": seconds, "crates": crates.len(), "program_mib": bytes as f64 / 1_048_576.0, "longest": longest}])
+}
+
+/// Whose time of the processor.
+pub enum Of {
+    Itself,
+    /// All that have ended.
+    Children,
+}
+
+/// Seconds of CPU so far.
+pub fn cpu(of: Of) -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux has it");
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    // utime and stime, or cutime and cstime, of proc(5), in hundredths of a second on every Linux.
+    let fields = match of {
+        Of::Itself => &fields[11..13],
+        Of::Children => &fields[13..15],
+    };
+    fields.iter().map(|field| field.parse::<f64>().expect("a number")).sum::<f64>() / 100.0
 }

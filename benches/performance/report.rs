@@ -8,8 +8,8 @@ use crate::document::{self, Spread, grouped, table};
 use crate::picture::{Axis, Line, Plot, picture};
 
 /// In the order of the document.
-pub const PARTS: [&str; 11] =
-    ["classifier", "sessions", "plumbing", "monitor", "windows", "subjects", "horizon", "past", "memory", "allocator", "start"];
+pub const PARTS: [&str; 12] =
+    ["classifier", "sessions", "plumbing", "monitor", "windows", "subjects", "horizon", "past", "memory", "allocator", "start", "build"];
 
 fn docs(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)
@@ -132,6 +132,23 @@ pub fn text(name: &str, part: &Value) -> String {
             let Spread { median, least, most } = spread(&figures[0]["ready_seconds"]);
             let runs = figures[0]["runs"].to_string();
             table(["start to ready", "runs"], [[format!("{median:.1} s ({least:.1} to {most:.1})"), runs]])
+        }
+        "build" => {
+            let row = &figures[0];
+            let number = |key: &str| row[key].as_f64().unwrap_or_default();
+            let longest = row["longest"].as_array().into_iter().flatten();
+            let longest = longest
+                .map(|entry| format!("{} {:.0}%", entry[0].as_str().unwrap_or_default(), 100.0 * entry[1].as_f64().unwrap_or_default()));
+            table(
+                ["", ""],
+                [
+                    ["CPU time".to_owned(), format!("{:.0} s", number("cpu_seconds"))],
+                    ["time".to_owned(), format!("{:.0} s", number("seconds"))],
+                    ["crates".to_owned(), row["crates"].to_string()],
+                    ["program".to_owned(), format!("{:.1} MiB", number("program_mib"))],
+                    ["most of the time".to_owned(), longest.collect::<Vec<_>>().join(", ")],
+                ],
+            )
         }
         "plumbing" => {
             let row = &figures[0];

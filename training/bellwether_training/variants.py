@@ -156,15 +156,15 @@ def draw(found: dict, target: Path) -> None:
     pyplot.close(figure)
 
 
-def _name(axes, places: list[tuple[str, float, float]]) -> None:
-    """Writes each name beside its point, or as near as there is room, with a line to the point then; over others where there is none."""
+def _name(axes, places: list[tuple[str, float, float]], reach: int = 200) -> None:
+    """Writes each name beside its point, or as near as there is room, with a line to the point then; over others where there is none within `reach` points."""
     from matplotlib.transforms import Bbox
 
     axes.figure.canvas.draw()
     renderer = axes.figure.canvas.get_renderer()
     taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in (axes.transData.transform(place[1:]) for place in places)]
     for name, x, y in places:
-        for away in (away for distance in range(0, 200, 4) for up in (distance, -distance) for away in ((6, up), (-6, up))):
+        for away in (away for distance in range(0, reach, 4) for up in (distance, -distance) for away in ((6, up), (-6, up))):
             far = abs(away[1]) > 8
             label = axes.annotate(name, (x, y), fontsize=7, xytext=away, textcoords="offset points", ha="left" if away[0] > 0 else "right", va="center",
                                   arrowprops={"arrowstyle": "-", "lw": 0.4, "color": "#8a949e"} if far else None)
