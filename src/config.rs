@@ -136,8 +136,9 @@ pub struct TopicNames {
     pub windows: String,
     pub alerts: String,
     pub dead: String,
+    /// Of `ingest`.
     pub feeds: String,
-    /// Of webhooks; the roles do not need it.
+    /// Of webhooks.
     pub undelivered: String,
 }
 
@@ -477,9 +478,14 @@ impl Config {
     }
 }
 
+/// Where something listens, if anywhere.
+pub fn listen_address(text: &str) -> Option<std::net::SocketAddr> {
+    text.parse().ok()
+}
+
 impl TopicNames {
-    /// Of all that Bellwether writes; the roles themselves need the first six.
-    pub fn all(&self) -> [(&'static str, &str); 7] {
+    /// Of the roles; feeds and webhooks have one more each.
+    pub fn of_roles(&self) -> [(&'static str, &str); 6] {
         [
             ("raw", &self.raw),
             ("scored", &self.scored),
@@ -487,7 +493,6 @@ impl TopicNames {
             ("windows", &self.windows),
             ("alerts", &self.alerts),
             ("dead", &self.dead),
-            ("feeds", &self.feeds),
         ]
     }
 }
@@ -628,35 +633,6 @@ mod tests {
         assert_eq!(found, expected);
         assert_eq!(problems("[http]\nconnections = 100001"), ["http.connections = 100001 must be at most 100000: each is an open file"]);
         assert!(problems("[http]\nmetrics_listen = 'x'")[0].contains("such as \"127.0.0.1:9464\""));
-    }
-
-    #[test]
-    fn what_is_wrong_with_feeds_is_named_without_what_may_be_a_key() {
-        let good = "[[ingest.feeds]]\nurl = 'https://wire.example/rss?key=hunter2'\nsource = 'wire'\ninterval = '1m'\n";
-        let config = Config::from_toml(good, &[], None).unwrap();
-        assert_eq!((config.ingest.feeds[0].interval.map(Span::ms), config.ingest.interval.ms()), (Some(60_000), 300_000));
-        let shown = config.display();
-        assert!(!shown.contains("hunter2") && shown.contains("https://wire.example/rss?***"), "{shown}");
-        let found = problems(&format!(
-            "[ingest]\ninterval = '0s'\nmax_body_bytes = 0\ncontact = 'Zürich'\nmetrics_listen = 'here'\nallow_private = ['http://feeds.internal/']\n\
-             {good}{good}[[ingest.feeds]]\nurl = 'feeds/rss'\nsource = ' '\n[[ingest.feeds]]\nurl = 'ftp://wire.example/'\nsource = 's'\n\
-             [[ingest.feeds]]\nurl = 'https://u:hunter2@wire.example/'\nsource = 's'"
-        ));
-        let expected = [
-            "ingest.interval = \"0s\" must be longer than nothing",
-            "ingest.max_body_bytes = 0 must be at least 1",
-            "ingest.contact = \"Zürich\" must be plain ASCII: it is sent as a header",
-            "ingest.metrics_listen = \"here\" must be an address and port such as \"127.0.0.1:9465\"",
-            "ingest.allow_private: \"http://feeds.internal/\" must be a host's name or address alone, such as \"feeds.internal\" or \"10.0.0.5\"",
-            "ingest.feeds, url = \"https://wire.example/rss?***\" is there twice",
-            "ingest.feeds, url = \"feeds/rss\" is no address (relative URL without a base)",
-            "ingest.feeds, url = \"feeds/rss\": source = \"\" must say who publishes it",
-            "ingest.feeds, url = \"ftp://wire.example/\": it must begin with https:// or http://, not ftp:",
-            "ingest.feeds, url = \"https://***@wire.example/\": it must hold no log-in",
-        ];
-        assert_eq!(found, expected);
-        let unknown = problems("[[ingest.feeds]]\nurl = 'https://wire.example/'\nsource = 's'\ntitle = 'x'");
-        assert!(unknown.len() == 1 && unknown[0].starts_with("ingest: ") && unknown[0].contains("unknown field `title`"), "{unknown:?}");
     }
 
     #[test]

@@ -26,6 +26,8 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use url::{Host, Position, Url};
 
+use crate::news::EventTime;
+
 /// For one address of several; the next one may answer.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// An answer's head is smaller than this.
@@ -61,6 +63,11 @@ impl Answer {
     /// `None` where it is not there, or not text.
     pub fn header(&self, name: &header::HeaderName) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// How long the server wants to be left alone, if it says so.
+    pub fn retry_after(&self, now: EventTime) -> Option<Duration> {
+        self.header(&header::RETRY_AFTER).and_then(|value| retry_after(value, now.0))
     }
 }
 
@@ -160,6 +167,15 @@ impl Outbound {
         }
         Err(failed)
     }
+}
+
+/// `Retry-After`: seconds, or a date (RFC 9110, 10.2.3).
+fn retry_after(value: &str, now_ms: i64) -> Option<Duration> {
+    if let Ok(seconds) = value.trim().parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = chrono::DateTime::parse_from_rfc2822(value.trim()).ok()?;
+    Some(Duration::from_millis(u64::try_from(at.timestamp_millis() - now_ms).unwrap_or(0)))
 }
 
 /// A name or an address, the latter without brackets.
@@ -277,6 +293,15 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = chrono::DateTime::parse_from_rfc3339("2026-03-10T16:35:00Z").unwrap().timestamp_millis();
+        assert_eq!(retry_after(" 120 ", now), Some(Duration::from_secs(120)));
+        assert_eq!(retry_after("Tue, 10 Mar 2026 16:36:00 GMT", now), Some(Duration::from_secs(60)));
+        assert_eq!(retry_after("Tue, 10 Mar 2026 16:34:00 GMT", now), Some(Duration::ZERO));
+        assert_eq!(retry_after("tomorrow", now), None);
+    }
 
     #[test]
     fn only_addresses_of_the_public_internet_are_public() {

@@ -3,17 +3,14 @@
 
 mod common;
 
-#[path = "ingest/newsstand.rs"]
-mod newsstand;
-
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use common::newsstand::{Newsstand, keep_waiting, rss, say, say_for_ever};
 use common::{Broker, Process, Read1, Site, read_topic, root, wait_for};
-use newsstand::{Newsstand, keep_waiting, rss, say, say_for_ever};
 use serde_json::{Value, json};
 
 const PAUSE: Duration = Duration::from_millis(20);
@@ -80,6 +77,7 @@ fn what_feeds_bring_is_published_once_whoever_is_killed_and_what_was_seen_is_rem
     let raw = || read_topic(&site.brokers, "news.raw");
     let mut first = site.ingest();
     first.wait_ready();
+    assert_eq!(first.metric("bellwether_ready"), 1.0);
     wait_for("both feeds to have nothing new", 20, || (outcome(&first, "unchanged") >= 4.0).then_some(()));
     let items = raw();
     assert_eq!(titles(&items), ["Lender fails", "Oil steady", "Rates & yields rise"]);

@@ -3,20 +3,16 @@
 
 mod common;
 
-#[path = "ingest/newsstand.rs"]
-#[allow(dead_code)] // Its own test uses the rest.
-mod newsstand;
-
 use std::collections::BTreeMap;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use common::certificates::{Authority, Issued};
 use common::newsroom::Newsroom;
+use common::newsstand::{Newsstand, rss, say};
 use common::proxy::{Mode, Proxy};
 use common::rights::{Right, Rights};
 use common::{Broker, Listener, Process, Site, finish, free_port, produce, read_topic, root, wait_for};
-use newsstand::{Newsstand, rss, say};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};

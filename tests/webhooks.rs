@@ -204,6 +204,7 @@ fn every_transition_comes_signed_under_one_id_and_in_order_whatever_receivers_do
     produce(brokers, ALERTS, &[record(&alert("topic:Earnings", 0), 0)]);
     let mut process = site.deliver();
     process.wait_ready();
+    assert_eq!(process.metric("bellwether_ready"), 1.0);
     let subjects = ["market", "topic:Legal | Regulation", "entity:harbour-bank"];
     let sent: Vec<(Value, Raw)> = (0..3)
         .flat_map(|sequence| subjects.iter().zip(0..).map(move |(subject, partition)| (alert(subject, sequence), partition)))

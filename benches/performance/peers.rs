@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bellwether::config::Config;
 use bellwether::enrich::Watchlist;
 use bellwether::http::board::Board;
-use bellwether::metrics::Metrics;
+use bellwether::metrics::{Metrics, process_cpu_seconds};
 use bellwether::pipeline::{self, Roles};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -24,7 +24,6 @@ use crate::common::past::fill;
 use crate::common::{Broker, Process, Site, finish, root, wait_for};
 use crate::document::Spread;
 use crate::kafka::{self, PACE_PARTITIONS, busy_log, cpu_seconds, pace};
-use crate::program::{Of, cpu};
 
 const PARTITIONS: usize = 3;
 
@@ -121,9 +120,10 @@ struct Output {
 
 /// Seconds of CPU that this process takes meanwhile.
 fn own_cpu(act: impl FnOnce()) -> f64 {
-    let before = cpu(Of::Itself);
+    let seconds = || process_cpu_seconds().expect("Linux has /proc");
+    let before = seconds();
     act();
-    cpu(Of::Itself) - before
+    seconds() - before
 }
 
 fn read_all(brokers: &str, topics: &[&str], records: usize, mut counts: impl FnMut(&BorrowedMessage<'_>) -> bool) {

@@ -53,9 +53,9 @@ pub fn build() -> Value {
         assert!(command.status().expect("cargo has built this").success(), "cargo {}", arguments.join(" "));
     };
     cargo(&["fetch", "--locked"]);
-    let (began, before) = (Instant::now(), cpu(Of::Children));
+    let (began, before) = (Instant::now(), children_cpu_seconds());
     cargo(&["build", "--release", "--locked", "--bin", "bellwether", "--timings"]);
-    let (seconds, cpu_seconds) = (began.elapsed().as_secs_f64(), cpu(Of::Children) - before);
+    let (seconds, cpu_seconds) = (began.elapsed().as_secs_f64(), children_cpu_seconds() - before);
     let report = std::fs::read_to_string(target.path().join("cargo-timings/cargo-timing.html")).expect("asked for by --timings");
     let units = report.split("const UNIT_DATA = ").nth(1).expect("how long each unit took");
     let units: Vec<Value> = serde_json::Deserializer::from_str(units).into_iter().next().expect("a list").expect("JSON");
@@ -71,21 +71,10 @@ pub fn build() -> Value {
     json!([{"cpu_seconds": cpu_seconds, "seconds": seconds, "crates": crates.len(), "program_mib": bytes as f64 / 1_048_576.0, "longest": longest}])
 }
 
-/// Whose time of the processor.
-pub enum Of {
-    Itself,
-    /// All that have ended.
-    Children,
-}
-
-/// Seconds of CPU so far.
-pub fn cpu(of: Of) -> f64 {
+/// Seconds of CPU of all processes that this one has begun and that have ended.
+fn children_cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux has it");
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    // utime and stime, or cutime and cstime, of proc(5), in hundredths of a second on every Linux.
-    let fields = match of {
-        Of::Itself => &fields[11..13],
-        Of::Children => &fields[13..15],
-    };
-    fields.iter().map(|field| field.parse::<f64>().expect("a number")).sum::<f64>() / 100.0
+    // cutime and cstime of proc(5), in hundredths of a second on every Linux.
+    fields[13..15].iter().map(|field| field.parse::<f64>().expect("a number")).sum::<f64>() / 100.0
 }

@@ -275,11 +275,11 @@ impl Days<'_> {
         if sheet.bytes >= ROW_GROUP_BYTES {
             return self.write(day.from);
         }
-        let fullest = self.sheets.iter().max_by_key(|(_, sheet)| sheet.bytes).map(|(day, _)| *day);
-        match fullest {
-            Some(day) if self.bytes >= WAITING_BYTES => self.write(day),
-            _ => Ok(()),
+        if self.bytes < WAITING_BYTES {
+            return Ok(());
         }
+        let fullest = self.sheets.iter().max_by_key(|(_, sheet)| sheet.bytes).map(|(day, _)| *day);
+        self.write(fullest.expect("some bytes wait"))
     }
 
     /// What waits of a day becomes a row group.

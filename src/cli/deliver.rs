@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::{ConfigArgument, Failure};
-use crate::config::Config;
+use crate::config::{Config, listen_address};
 use crate::http;
 use crate::kafka::topics::partition_count;
 use crate::metrics::Metrics;
@@ -29,7 +29,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let stop = CancellationToken::new();
     super::stop_on_signals(&stop)?;
     let (metrics, standing) = (Arc::new(Metrics::new()), Arc::new(Standing::of(&lines)));
-    if let Ok(address) = config.deliver.metrics_listen.parse() {
+    if let Some(address) = listen_address(&config.deliver.metrics_listen) {
         let asked = standing.clone();
         let not_ready = move || asked.not_ready();
         let address = http::serve_metrics("deliver.metrics_listen", address, &config.http, metrics.clone(), not_ready, stop.clone())?;

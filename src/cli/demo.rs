@@ -75,7 +75,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     watchlist.check_subjects(&config)?;
 
     let partitions = config.kafka.create.partitions;
-    let topics: Vec<(String, i32)> = config.kafka.topics.all().iter().map(|(_, name)| ((*name).to_owned(), partitions)).collect();
+    let topics: Vec<(String, i32)> = config.kafka.topics.of_roles().iter().map(|(_, name)| ((*name).to_owned(), partitions)).collect();
     let broker = EmbeddedBroker::start(&topics)?;
     config.kafka.transactions = false;
     config.kafka.brokers = broker.address().to_owned();

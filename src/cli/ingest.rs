@@ -1,15 +1,14 @@
 //! `bellwether ingest`: RSS and Atom feeds to the raw topic.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
 use super::{ConfigArgument, Failure};
-use crate::config::Config;
-use crate::enrich::Watchlist;
-use crate::http::{self, board::Board};
+use crate::config::{Config, listen_address};
+use crate::http;
 use crate::metrics::Metrics;
-use crate::pipeline::Roles;
 
 #[derive(clap::Args)]
 #[command(
@@ -29,12 +28,16 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let stop = CancellationToken::new();
     super::stop_on_signals(&stop)?;
-    let metrics = Arc::new(Metrics::new());
-    let board = Arc::new(Board::new(config.clone(), Arc::new(Watchlist::empty()), metrics.clone(), Roles::Ingest));
-    if let Some(address) = config.ingest.address() {
-        let address = http::serve_health("ingest.metrics_listen", address, &config.http, board.clone(), metrics.clone(), stop.clone())?;
+    let (metrics, begun) = (Arc::new(Metrics::new()), Arc::new(AtomicBool::new(false)));
+    if let Some(address) = listen_address(&config.ingest.metrics_listen) {
+        let asked = begun.clone();
+        let not_ready = move || match asked.load(Ordering::Relaxed) {
+            true => Vec::new(),
+            false => vec!["ingest: what is remembered of the feeds is being read".to_owned()],
+        };
+        let address = http::serve_metrics("ingest.metrics_listen", address, &config.http, metrics.clone(), not_ready, stop.clone())?;
         tracing::info!(url = %format!("http://{address}/metrics"), "metrics and health");
     }
-    crate::ingest::run(config, metrics, &board, &stop)?;
+    crate::ingest::run(config, metrics, begun, &stop)?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::Span;
+use super::{Span, listen_address};
 use crate::http::tls;
 use crate::http::tokens::Tokens;
 
@@ -35,12 +35,12 @@ pub struct HttpConfig {
 impl HttpConfig {
     /// Where the page is, if anywhere.
     pub fn page_address(&self) -> Option<SocketAddr> {
-        self.listen.parse().ok()
+        listen_address(&self.listen)
     }
 
     /// Where the metrics have an address of their own, if they have one.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
-        self.metrics_listen.parse().ok()
+        listen_address(&self.metrics_listen)
     }
 
     /// Notes every problem of the section, those of the files that it names among them.
@@ -53,7 +53,7 @@ impl HttpConfig {
         let listens = [("listen", &self.listen, "127.0.0.1:8080"), ("metrics_listen", &self.metrics_listen, "127.0.0.1:9464")];
         for (key, listen, example) in listens {
             check(
-                listen.is_empty() || listen.parse::<SocketAddr>().is_ok(),
+                listen.is_empty() || listen_address(listen).is_some(),
                 format!("http.{key} = {listen:?} must be an address and port such as {example:?}"),
             );
         }

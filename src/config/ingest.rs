@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::Span;
+use super::{Span, listen_address};
 use crate::outbound;
 
 /// Each is a task and some 10 kB of memory.
@@ -48,11 +48,6 @@ impl FeedConfig {
 }
 
 impl IngestConfig {
-    /// Where health and metrics are, if anywhere.
-    pub fn address(&self) -> Option<std::net::SocketAddr> {
-        self.metrics_listen.parse().ok()
-    }
-
     pub(super) fn validate(&self, problems: &mut Vec<String>) {
         let mut check = |holds: bool, text: String| {
             if !holds {
@@ -68,7 +63,7 @@ impl IngestConfig {
             format!("ingest.contact = {:?} must be plain ASCII: it is sent as a header", self.contact),
         );
         check(
-            self.metrics_listen.is_empty() || self.address().is_some(),
+            self.metrics_listen.is_empty() || listen_address(&self.metrics_listen).is_some(),
             format!("ingest.metrics_listen = {:?} must be an address and port such as \"127.0.0.1:9465\"", self.metrics_listen),
         );
         check(self.feeds.len() <= MAX_FEEDS, format!("ingest.feeds has {} of at most {MAX_FEEDS} feeds", self.feeds.len()));
@@ -94,5 +89,44 @@ impl IngestConfig {
             check(!feed.source.trim().is_empty(), format!("{place}: source = \"\" must say who publishes it"));
             check(feed.interval.is_none_or(|interval| interval.ms() > 0), format!("{place}: interval must be longer than nothing"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Config;
+    use super::*;
+
+    fn problems(text: &str) -> Vec<String> {
+        Config::from_toml(text, &[], None).unwrap_err().0
+    }
+
+    #[test]
+    fn what_is_wrong_with_feeds_is_named_without_what_may_be_a_key() {
+        let good = "[[ingest.feeds]]\nurl = 'https://wire.example/rss?key=hunter2'\nsource = 'wire'\ninterval = '1m'\n";
+        let config = Config::from_toml(good, &[], None).unwrap();
+        assert_eq!((config.ingest.feeds[0].interval.map(Span::ms), config.ingest.interval.ms()), (Some(60_000), 300_000));
+        let shown = config.display();
+        assert!(!shown.contains("hunter2") && shown.contains("https://wire.example/rss?***"), "{shown}");
+        let found = problems(&format!(
+            "[ingest]\ninterval = '0s'\nmax_body_bytes = 0\ncontact = 'Zürich'\nmetrics_listen = 'here'\nallow_private = ['http://feeds.internal/']\n\
+             {good}{good}[[ingest.feeds]]\nurl = 'feeds/rss'\nsource = ' '\n[[ingest.feeds]]\nurl = 'ftp://wire.example/'\nsource = 's'\n\
+             [[ingest.feeds]]\nurl = 'https://u:hunter2@wire.example/'\nsource = 's'"
+        ));
+        let expected = [
+            "ingest.interval = \"0s\" must be longer than nothing",
+            "ingest.max_body_bytes = 0 must be at least 1",
+            "ingest.contact = \"Zürich\" must be plain ASCII: it is sent as a header",
+            "ingest.metrics_listen = \"here\" must be an address and port such as \"127.0.0.1:9465\"",
+            "ingest.allow_private: \"http://feeds.internal/\" must be a host's name or address alone, such as \"feeds.internal\" or \"10.0.0.5\"",
+            "ingest.feeds, url = \"https://wire.example/rss?***\" is there twice",
+            "ingest.feeds, url = \"feeds/rss\" is no address (relative URL without a base)",
+            "ingest.feeds, url = \"feeds/rss\": source = \"\" must say who publishes it",
+            "ingest.feeds, url = \"ftp://wire.example/\": it must begin with https:// or http://, not ftp:",
+            "ingest.feeds, url = \"https://***@wire.example/\": it must hold no log-in",
+        ];
+        assert_eq!(found, expected);
+        let unknown = problems("[[ingest.feeds]]\nurl = 'https://wire.example/'\nsource = 's'\ntitle = 'x'");
+        assert!(unknown.len() == 1 && unknown[0].starts_with("ingest: ") && unknown[0].contains("unknown field `title`"), "{unknown:?}");
     }
 }

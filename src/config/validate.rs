@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::{
-    Condition, Config, DriftConfig, ExplainConfig, FalseAlarms, NoveltyConfig, PrivacyConfig, RuleConfig, Span, TextMode, property_value,
+    Condition, Config, DriftConfig, ExplainConfig, FalseAlarms, NoveltyConfig, PrivacyConfig, RuleConfig, Span, TextMode, listen_address,
+    property_value,
 };
 use crate::news::SubjectKind;
 use crate::window::SentimentIndex;
@@ -98,8 +99,8 @@ impl Config {
             positive(kafka.commit_interval),
             format!("kafka.commit_interval = \"{}\" must be longer than nothing", kafka.commit_interval),
         );
-        let mut names = kafka.topics.all().to_vec();
-        names.push(("undelivered", &kafka.topics.undelivered));
+        let mut names = kafka.topics.of_roles().to_vec();
+        names.extend([("feeds", kafka.topics.feeds.as_str()), ("undelivered", &kafka.topics.undelivered)]);
         for (index, (key, name)) in names.iter().enumerate() {
             check(!name.trim().is_empty(), format!("kafka.topics.{key} = \"\" must be a topic's name"));
             let twin = names[..index].iter().find(|(_, other)| other == name);
@@ -214,7 +215,7 @@ impl Config {
         check(levels.contains(&self.log.level.as_str()), format!("log.level = {:?} must be one of {}", self.log.level, levels.join(", ")));
         let metrics = &self.deliver.metrics_listen;
         check(
-            metrics.is_empty() || metrics.parse::<std::net::SocketAddr>().is_ok(),
+            metrics.is_empty() || listen_address(metrics).is_some(),
             format!("deliver.metrics_listen = {metrics:?} must be an address and port such as \"127.0.0.1:9466\""),
         );
         for (name, webhook) in &self.webhooks {

@@ -67,7 +67,7 @@ impl WebhookConfig {
         if !self.url.starts_with("file:")
             && let Err(wrong) = post::parse(&self.url)
         {
-            check(false, format!("{key}.url {wrong}"));
+            check(false, format!("{key}.url: {wrong}"));
         }
         match self.format {
             Format::Bellwether => check(
@@ -126,7 +126,7 @@ mod tests {
         );
         let expected = [
             "deliver.metrics_listen = \"here\" must be an address",
-            "webhooks.desk.url must begin with https://",
+            "webhooks.desk.url: it is no address",
             "webhooks.desk.secret must be \"file:\" and a path, or, best from the environment, \"whsec_\"",
             "webhooks.desk.rules names \"bank-run\", which is no rule",
             "webhooks.desk.timeout = \"1m\" must be longer than nothing and at most \"20s\"",

@@ -70,7 +70,6 @@ struct State {
     nodes: Vec<(String, usize)>,
     classifier_ready: bool,
     monitor_assigned: bool,
-    ingesting: bool,
     /// Partitions of which panes and transitions are read back.
     restoring: BTreeSet<i32>,
     /// Partitions of which observations are read again.
@@ -214,11 +213,6 @@ impl Board {
         self.state().classifier_ready = true;
     }
 
-    /// What is remembered of the feeds has been read back.
-    pub fn ingesting(&self) {
-        self.state().ingesting = true;
-    }
-
     pub fn monitor_restoring(&self, partitions: &[i32]) {
         let mut state = self.state();
         state.monitor_assigned = true;
@@ -252,7 +246,9 @@ impl Board {
         state.live.retain(|partition, _| !partitions.contains(partition));
         drop(state);
         self.monitor_restored(partitions);
-        self.count_open(&mut self.state());
+        let mut state = self.state();
+        self.count_open(&mut state);
+        self.count_standings(&state);
     }
 
     fn clear_metrics(&self, subject: &Subject) {
@@ -325,7 +321,7 @@ impl Board {
         }
         self.forget_silent(&mut state, partition);
         state.standings.insert(partition, view.standing);
-        self.count_open(&mut state);
+        self.count_standings(&state);
         state.live.insert(partition, view.subjects);
         self.metrics.subjects.set(state.live.values().sum::<usize>() as i64);
     }
@@ -368,6 +364,9 @@ impl Board {
             self.metrics.subject_alerts.with_label_values(&[subject.as_str(), rule, severity.as_str()]).set(1);
         }
         state.alerting = alerting;
+    }
+
+    fn count_standings(&self, state: &State) {
         self.metrics.silent_alerts.set(state.standings.values().map(|standing| standing.silent.len() as i64).sum());
         for waits in Waits::ALL {
             let count: u64 = state.standings.values().filter_map(|standing| standing.waiting.get(&waits)).sum();
@@ -434,9 +433,6 @@ impl Board {
         }
         if self.roles.monitors() && !state.monitor_assigned {
             reasons.push("monitor: no partitions assigned yet".to_owned());
-        }
-        if self.roles == Roles::Ingest && !state.ingesting {
-            reasons.push("ingest: what is remembered of the feeds is being read".to_owned());
         }
         if !state.restoring.is_empty() {
             reasons.push(format!("monitor: restoring {} partition(s)", state.restoring.len()));

@@ -72,23 +72,6 @@ struct Shared {
     stop: CancellationToken,
 }
 
-impl Shared {
-    fn new(http: &HttpConfig, access: Access, board: Arc<Board>, metrics: Arc<Metrics>, stop: CancellationToken) -> Self {
-        Self {
-            board,
-            metrics,
-            access: Arc::new(access),
-            rates: Arc::new(Rates::new(http.requests_per_second, http.burst)),
-            event_streams: Arc::new(Semaphore::new(http.event_streams)),
-            max_body_bytes: http.max_body_bytes,
-            max_news_bytes: http.max_news_bytes,
-            push_turn: news::turn(),
-            time_limit: http.time_limit.duration(),
-            stop,
-        }
-    }
-}
-
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{key} = \"{address}\" cannot be opened: {cause}")]
@@ -128,7 +111,18 @@ pub fn serve(http: &HttpConfig, board: Arc<Board>, metrics: Arc<Metrics>, stop: 
         false => Some(Tokens::read(&http.tokens).map_err(Error::Files)?),
     };
     let tls = tls::server_config(http).map_err(Error::Files)?;
-    let shared = Shared::new(http, Access::new(tokens, http.session.duration(), tls.is_some()), board, metrics, stop);
+    let shared = Shared {
+        board,
+        metrics,
+        access: Arc::new(Access::new(tokens, http.session.duration(), tls.is_some())),
+        rates: Arc::new(Rates::new(http.requests_per_second, http.burst)),
+        event_streams: Arc::new(Semaphore::new(http.event_streams)),
+        max_body_bytes: http.max_body_bytes,
+        max_news_bytes: http.max_news_bytes,
+        push_turn: news::turn(),
+        time_limit: http.time_limit.duration(),
+        stop,
+    };
     let page = http.page_address().map(|address| open("http.listen", address)).transpose()?;
     let own = http.metrics_address().map(|address| open("http.metrics_listen", address)).transpose()?;
     let addresses = Addresses { page: page.as_ref().map(|(_, at)| *at), metrics: own.as_ref().map(|(_, at)| *at), tls: tls.is_some() };
@@ -148,26 +142,6 @@ pub fn serve(http: &HttpConfig, board: Arc<Board>, metrics: Arc<Metrics>, stop: 
     Ok(addresses)
 }
 
-/// Health and metrics alone, for a process without a page. Gives the address, where port 0 has asked for any.
-///
-/// # Errors
-/// [`Error`] where the address, by its key of the configuration, is taken or not this machine's.
-pub fn serve_health(
-    key: &'static str,
-    address: SocketAddr,
-    http: &HttpConfig,
-    board: Arc<Board>,
-    metrics: Arc<Metrics>,
-    stop: CancellationToken,
-) -> Result<SocketAddr, Error> {
-    let shared = Shared::new(http, Access::new(None, Duration::ZERO, false), board, metrics, stop.clone());
-    let (listener, opened) = open(key, address)?;
-    let (router, time_limit) = (metrics_router(&shared), shared.time_limit);
-    let server = Server { listener, tls: None, router, connections: http.connections, time_limit };
-    start("http-metrics", server, Some(shared.board.clone()), stop).map_err(Error::Thread)?;
-    Ok(opened)
-}
-
 /// Metrics and health of a process that has no page. `not_ready`: why it is not, if so.
 ///
 /// # Errors
@@ -181,13 +155,19 @@ pub fn serve_metrics(
     stop: CancellationToken,
 ) -> Result<SocketAddr, Error> {
     let (listener, address) = open(key, address)?;
-    let ready = move || async move { answer("ready", not_ready()) };
+    let (asked, counted) = (not_ready.clone(), metrics.clone());
+    let ready = move || async move { answer("ready", asked()) };
+    let scrape = move || async move {
+        counted.ready.set(i64::from(not_ready().is_empty()));
+        render(&counted)
+    };
     let router = Router::new()
         .route("/live", get(|| async { answer("live", Vec::new()) }))
         .route("/ready", get(ready))
-        .route("/metrics", get(move || async move { render(&metrics) }))
+        .route("/metrics", get(scrape))
         .fallback(no_such_page)
-        .method_not_allowed_fallback(no_such_method);
+        .method_not_allowed_fallback(no_such_method)
+        .layer(map_response_with_state(metrics, harden));
     let server = Server { listener, tls: None, router, connections: limits.connections, time_limit: limits.time_limit.duration() };
     start("http-metrics", server, None, stop).map_err(Error::Thread)?;
     Ok(address)
@@ -267,13 +247,13 @@ fn health() -> Router<Shared> {
 }
 
 fn finish(router: Router<Shared>, shared: &Shared) -> Router {
-    router.layer(map_response_with_state(shared.clone(), harden)).with_state(shared.clone())
+    router.layer(map_response_with_state(shared.metrics.clone(), harden)).with_state(shared.clone())
 }
 
 /// Counts what was turned away, and gives every response its headers.
-async fn harden(State(shared): State<Shared>, mut response: Response) -> Response {
+async fn harden(State(metrics): State<Arc<Metrics>>, mut response: Response) -> Response {
     if let Some(reason) = response.extensions().get::<Reason>() {
-        shared.metrics.http_requests_rejected.with_label_values(&[reason.as_str()]).inc();
+        metrics.http_requests_rejected.with_label_values(&[reason.as_str()]).inc();
     }
     let headers = response.headers_mut();
     let fixed = [

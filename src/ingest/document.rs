@@ -12,7 +12,7 @@ use regex::bytes::Regex;
 use rss::Channel;
 use url::Url;
 
-use super::text::plain;
+use super::text::{one_line, plain};
 use crate::news::EventTime;
 
 /// The first ones of a document; feeds begin with the newest.
@@ -150,11 +150,6 @@ fn of_atom(entry: &atom_syndication::Entry, base: &Url) -> Entry {
 
 fn of_text(text: &Text, most: usize) -> String {
     if text.r#type == TextType::Text { one_line(&text.value, most) } else { plain(&text.value, most) }
-}
-
-fn one_line(text: &str, most: usize) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    line.char_indices().nth(most).map_or(line.clone(), |(end, _)| line[..end].trim_end().to_owned())
 }
 
 /// A summary says what an article is about in the words that a headline leaves out; an article in full may be about more.

@@ -14,7 +14,6 @@ use tokio::sync::Semaphore;
 use url::Url;
 
 use super::memory::Memory;
-use super::schedule;
 use crate::config::IngestConfig;
 use crate::news::EventTime;
 use crate::outbound::{self, Answer, Outbound, Take};
@@ -114,8 +113,7 @@ impl Fetcher {
                 StatusCode::NOT_MODIFIED => return Ok(Fetched::NotModified),
                 StatusCode::GONE => return Ok(Fetched::Gone),
                 StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                    let now_ms = EventTime::now().0;
-                    let retry_after = header(header::RETRY_AFTER).and_then(|value| schedule::retry_after(&value, now_ms));
+                    let retry_after = answer.retry_after(EventTime::now());
                     return Ok(Fetched::Limited { status: answer.status.as_u16(), retry_after });
                 }
                 status if is_redirect(status) => url = target(&url, &answer)?,

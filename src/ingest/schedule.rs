@@ -32,15 +32,6 @@ pub fn pause(interval: Duration, ended: Ended, retry_after: Option<Duration>, ch
     usual.max(asked.unwrap_or_default())
 }
 
-/// `Retry-After`: seconds, or a date (RFC 9110, 10.2.3).
-pub fn retry_after(value: &str, now_ms: i64) -> Option<Duration> {
-    if let Ok(seconds) = value.trim().parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = chrono::DateTime::parse_from_rfc2822(value.trim()).ok()?;
-    Some(Duration::from_millis(u64::try_from(at.timestamp_millis() - now_ms).unwrap_or(0)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,14 +59,5 @@ mod tests {
         assert_eq!(asked(Duration::from_secs(7_200)), Duration::from_secs(7_200));
         assert_eq!(asked(Duration::from_secs(1)), MINUTE);
         assert_eq!(asked(Duration::MAX), LONGEST_RETRY_AFTER);
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let now = chrono::DateTime::parse_from_rfc3339("2026-03-10T16:35:00Z").unwrap().timestamp_millis();
-        assert_eq!(retry_after(" 120 ", now), Some(Duration::from_secs(120)));
-        assert_eq!(retry_after("Tue, 10 Mar 2026 16:36:00 GMT", now), Some(MINUTE));
-        assert_eq!(retry_after("Tue, 10 Mar 2026 16:34:00 GMT", now), Some(Duration::ZERO));
-        assert_eq!(retry_after("tomorrow", now), None);
     }
 }

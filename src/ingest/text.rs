@@ -31,6 +31,11 @@ pub fn plain(html: &str, most: usize) -> String {
             _ => {}
         }
     }
+    one_line(&text, most)
+}
+
+/// Its words, parted by single spaces, at most so many characters.
+pub fn one_line(text: &str, most: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(most) {
         Some((end, _)) => line[..end].trim_end().to_owned(),

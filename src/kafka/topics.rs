@@ -33,8 +33,7 @@ pub fn check(config: &KafkaConfig, right: impl Fn(&str) -> &'static str) -> Resu
             _ => Err(why_unseen(&inquiry, name, right(key))),
         }
     };
-    // What feeds are remembered by is only for who asks them.
-    for (key, name) in names.all().into_iter().filter(|(key, _)| *key != "feeds") {
+    for (key, name) in names.of_roles() {
         partitions(key, name)?;
     }
     let (one, two) = (&names.observations, &names.windows);

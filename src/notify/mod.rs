@@ -12,23 +12,20 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Format, WebhookConfig};
 use crate::detect::AlertRecord;
 use crate::kafka;
+use crate::kafka::pauses::{Pauses, wait};
 use crate::metrics::Metrics;
 use crate::news::EventTime;
 use alertmanager::Book;
 use post::{Outcome, Post, Said, Url};
 use receiver::Receiver;
 use signature::{Secret, message_id};
-
-/// Between two attempts to go on after a failure of Kafka; doubled each time.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -58,7 +55,7 @@ impl Line {
     pub fn open(name: &str, webhook: &WebhookConfig) -> Result<Self, Error> {
         let wrong = |fault: String| Error::Setting { name: name.to_owned(), fault };
         let place = webhook.place().ok_or_else(|| wrong(format!("url = {:?}: the file cannot be read", webhook.url)))?;
-        let mut url = post::parse(place.trim()).map_err(|rule| wrong(format!("url {rule}")))?;
+        let mut url = post::parse(place.trim()).map_err(|rule| wrong(format!("url: {rule}")))?;
         if webhook.format == Format::Alertmanager {
             extend(&mut url, alertmanager::PATH);
         }
@@ -172,7 +169,7 @@ pub fn deliver(
 
 /// As a role of `bellwether run`: a failure that may pass ends one, and the next goes on from what is committed.
 fn generations(receiver: &Receiver, stop: &CancellationToken) -> Result<(), Error> {
-    let mut pause = SHORTEST_PAUSE;
+    let mut pauses = Pauses::default();
     while !stop.is_cancelled() {
         let began = Instant::now();
         let error = match receiver.run(stop.child_token()) {
@@ -181,13 +178,10 @@ fn generations(receiver: &Receiver, stop: &CancellationToken) -> Result<(), Erro
             Err(error) => return Err(error.into()),
         };
         receiver.standing.set(&receiver.line.name, false);
-        if began.elapsed() > LONGEST_PAUSE * 2 {
-            pause = SHORTEST_PAUSE;
-        }
+        let pause = pauses.after(began.elapsed());
         receiver.metrics.generations.with_label_values(&[receiver.role]).inc();
         tracing::warn!(webhook = receiver.line.name, %error, ?pause, "begins anew, from what is committed");
-        receiver::wait(stop, pause);
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        wait(stop, pause);
     }
     Ok(())
 }

@@ -6,13 +6,14 @@
 use std::fmt;
 use std::time::Duration;
 
-use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, Method, StatusCode};
 use hyper::body::Bytes;
 use tokio::runtime::Runtime;
 pub use url::Url;
 
-use crate::outbound::{self, Outbound, Take};
+use crate::news::EventTime;
+use crate::outbound::{self, Answer, Outbound, Take};
 
 /// Of an answer so much is read, and the beginning of that is shown.
 const ANSWER_BYTES: usize = 4096;
@@ -55,13 +56,9 @@ impl fmt::Display for Said {
 
 /// # Errors
 /// What it must be, without the URL, which may hold a secret.
-pub fn parse(url: &str) -> Result<Url, &'static str> {
-    let parsed = Url::parse(url).ok().filter(|parsed| matches!(parsed.scheme(), "http" | "https"));
-    let parsed = parsed.ok_or("must begin with https:// or http:// and be such as \"https://desk.example/alerts\"")?;
-    match parsed.username().is_empty() && parsed.password().is_none() {
-        true => Ok(parsed),
-        false => Err("must not hold a user or a password: such a log-in is not made"),
-    }
+pub fn parse(url: &str) -> Result<Url, String> {
+    let url = Url::parse(url).map_err(|error| format!("it is no address ({error}); it must be such as \"https://desk.example/alerts\""))?;
+    outbound::check(&url).map(|()| url)
 }
 
 pub struct Post {
@@ -97,15 +94,16 @@ impl Post {
         }
         let answer = self.outbound.send(Method::POST, &self.url, sent, Bytes::from(body), Take::Beginning(ANSWER_BYTES));
         match self.runtime.block_on(answer) {
-            Ok(answer) => judge(answer.status, &answer.headers, &answer.body),
+            Ok(answer) => judge(&answer, EventTime::now()),
             Err(error) => Outcome::Failed { said: Said::only(error.to_string()), not_before: None },
         }
     }
 }
 
-fn judge(status: StatusCode, headers: &HeaderMap, answer: &[u8]) -> Outcome {
-    let answer: String = String::from_utf8_lossy(answer).split_whitespace().collect::<Vec<_>>().join(" ");
-    let words: String = answer.chars().filter(|character| !character.is_control()).take(SHOWN_CHARACTERS).collect();
+fn judge(answer: &Answer, now: EventTime) -> Outcome {
+    let status = answer.status;
+    let body: String = String::from_utf8_lossy(&answer.body).split_whitespace().collect::<Vec<_>>().join(" ");
+    let words: String = body.chars().filter(|character| !character.is_control()).take(SHOWN_CHARACTERS).collect();
     let said = Said { status: status.to_string(), words };
     let refusals = [StatusCode::BAD_REQUEST, StatusCode::GONE, StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNPROCESSABLE_ENTITY];
     if status.is_success() {
@@ -113,13 +111,14 @@ fn judge(status: StatusCode, headers: &HeaderMap, answer: &[u8]) -> Outcome {
     } else if refusals.contains(&status) {
         Outcome::Refused(said)
     } else {
-        let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        Outcome::Failed { said, not_before: seconds.map(|seconds| Duration::from_secs(seconds).min(MAX_RETRY_AFTER)) }
+        Outcome::Failed { said, not_before: answer.retry_after(now).map(|asked| asked.min(MAX_RETRY_AFTER)) }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::http::header::RETRY_AFTER;
+
     use super::*;
 
     #[test]
@@ -128,32 +127,36 @@ mod tests {
             assert!(parse(right).is_ok(), "{right}");
         }
         for (wrong, said) in [
-            ("", "must begin with https://"),
-            ("desk.example/alerts", "must begin with https://"),
-            ("ftp://desk.example", "must begin with https://"),
-            ("https://ops:hunter2@desk.example", "must not hold a user or a password"),
+            ("", "it is no address"),
+            ("desk.example/alerts", "it is no address"),
+            ("ftp://desk.example", "it must begin with https://"),
+            ("https://ops:hunter2@desk.example", "it must hold no log-in"),
         ] {
             let error = parse(wrong).unwrap_err();
-            assert!(error.starts_with(said), "{wrong}: {error}");
+            assert!(error.starts_with(said) && !error.contains("hunter2"), "{wrong}: {error}");
         }
     }
 
     #[test]
     fn an_answer_says_whether_another_attempt_may_help() {
-        let headers = |after: &'static str| HeaderMap::from_iter([(RETRY_AFTER, after.parse().unwrap())]);
-        let none = HeaderMap::new();
-        assert_eq!(judge(StatusCode::ACCEPTED, &none, b""), Outcome::Taken(Said::only("202 Accepted")));
+        let now = EventTime::parse("2026-11-30T09:59:00Z").unwrap();
+        let judged = |status: StatusCode, after: Option<&'static str>, body: &str| {
+            let headers = after.map(|after| (RETRY_AFTER, after.parse().unwrap())).into_iter().collect();
+            judge(&Answer { status, headers, body: body.as_bytes().to_vec() }, now)
+        };
+        assert_eq!(judged(StatusCode::ACCEPTED, None, ""), Outcome::Taken(Said::only("202 Accepted")));
         for status in [StatusCode::GONE, StatusCode::BAD_REQUEST] {
-            assert!(matches!(judge(status, &none, b""), Outcome::Refused(_)), "{status}");
+            assert!(matches!(judged(status, None, ""), Outcome::Refused(_)), "{status}");
         }
         // A password that is wrong or a page that has moved is for the operator to mend.
         for status in [StatusCode::INTERNAL_SERVER_ERROR, StatusCode::UNAUTHORIZED, StatusCode::NOT_FOUND, StatusCode::FOUND] {
-            assert!(matches!(judge(status, &none, b""), Outcome::Failed { not_before: None, .. }), "{status}");
+            assert!(matches!(judged(status, None, ""), Outcome::Failed { not_before: None, .. }), "{status}");
         }
-        let busy = |after| judge(StatusCode::TOO_MANY_REQUESTS, &headers(after), b"slow\n down");
+        let busy = |after| judged(StatusCode::TOO_MANY_REQUESTS, Some(after), "slow\n down");
         let said = Said { status: "429 Too Many Requests".into(), words: "slow down".into() };
-        assert_eq!(busy("7"), Outcome::Failed { said, not_before: Some(Duration::from_secs(7)) });
+        assert_eq!(busy("7"), Outcome::Failed { said: said.clone(), not_before: Some(Duration::from_secs(7)) });
+        assert_eq!(busy("Mon, 30 Nov 2026 10:00:00 GMT"), Outcome::Failed { said, not_before: Some(Duration::from_secs(60)) });
         assert!(matches!(busy("86400"), Outcome::Failed { not_before: Some(MAX_RETRY_AFTER), .. }));
-        assert!(matches!(busy("Mon, 30 Nov 2026 10:00:00 GMT"), Outcome::Failed { not_before: None, .. }));
+        assert!(matches!(busy("soon"), Outcome::Failed { not_before: None, .. }));
     }
 }

@@ -13,7 +13,9 @@ use super::{Line, Standing};
 use crate::config::{Config, Format, Start, WebhookConfig};
 use crate::detect::AlertRecord;
 use crate::kafka::Error;
-use crate::kafka::consumer::{Committer, Offsets, Record, Source, SourceEvent, begin_at_end};
+use crate::kafka::consumer::{Committer, Offsets, Record, Source, SourceEvent};
+use crate::kafka::group::begin_at_end;
+use crate::kafka::pauses::wait;
 use crate::kafka::producer::{Outgoing, Publisher};
 use crate::kafka::reader::Reader;
 use crate::kafka::topics::max_record_bytes;
@@ -278,13 +280,6 @@ fn pause(attempts: u32) -> Duration {
     let whole = FIRST_PAUSE.saturating_mul(1 << (attempts - 1).min(16)).min(LONGEST_PAUSE);
     let random = RandomState::new().build_hasher().finish();
     whole.mul_f64(0.5 + (random % 1000) as f64 / 2000.0)
-}
-
-pub(super) fn wait(stop: &CancellationToken, pause: Duration) {
-    let until = Instant::now() + pause;
-    while !stop.is_cancelled() && Instant::now() < until {
-        std::thread::sleep(until.saturating_duration_since(Instant::now()).min(Duration::from_millis(50)));
-    }
 }
 
 #[cfg(test)]

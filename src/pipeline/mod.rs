@@ -27,12 +27,9 @@ use crate::http::board::Board;
 use crate::kafka;
 use crate::kafka::consumer::{Offsets, Record};
 use crate::kafka::delivery::Delivery;
+use crate::kafka::pauses::{Pauses, wait};
 use crate::kafka::producer::Outgoing;
 use crate::metrics::Metrics;
-
-/// Between two generations of a role; doubled each time, up to the longest.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// What ends a role, and with it the process.
 #[derive(Debug, thiserror::Error)]
@@ -64,8 +61,6 @@ pub enum Roles {
     Classifier,
     Monitor,
     Both,
-    /// [`crate::ingest`], which has no part in the stages.
-    Ingest,
 }
 
 impl Roles {
@@ -74,7 +69,6 @@ impl Roles {
             Self::Classifier => "classifier",
             Self::Monitor => "monitor",
             Self::Both => "both",
-            Self::Ingest => crate::ingest::ROLE,
         }
     }
 
@@ -83,7 +77,6 @@ impl Roles {
             Self::Classifier => &[classifier::ROLE],
             Self::Monitor => &[monitor::ROLE],
             Self::Both => &[classifier::ROLE, monitor::ROLE],
-            Self::Ingest => &[],
         }
     }
 
@@ -98,11 +91,11 @@ impl Roles {
     }
 
     pub fn classifies(self) -> bool {
-        matches!(self, Self::Classifier | Self::Both)
+        self != Self::Monitor
     }
 
     pub fn monitors(self) -> bool {
-        matches!(self, Self::Monitor | Self::Both)
+        self != Self::Classifier
     }
 }
 
@@ -172,7 +165,7 @@ fn generations(
     generation: impl Fn(classifier::Parts, CancellationToken) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let role = roles.as_str();
-    let mut pause = SHORTEST_PAUSE;
+    let mut pauses = Pauses::default();
     while !stop.is_cancelled() {
         let began = Instant::now();
         let turn;
@@ -190,9 +183,7 @@ fn generations(
             Err(Error::Kafka(error)) if error.is_passing() => error,
             ended => return ended,
         };
-        if began.elapsed() > LONGEST_PAUSE * 2 {
-            pause = SHORTEST_PAUSE;
-        }
+        let lasted = began.elapsed();
         match &error {
             // Another process has this one's name: to begin anew would fence that one.
             kafka::Error::Fenced { .. } if !parts.inputs.config.kafka.instance.is_empty() => return Err(error.into()),
@@ -204,9 +195,9 @@ fn generations(
         }
         parts.metrics.generations.with_label_values(&[role]).inc();
         parts.board.generation_ended(role, format!("{role}: {error}"));
+        let pause = pauses.after(lasted);
         tracing::warn!(role, %error, ?pause, "begins anew, from what is committed");
         wait(stop, pause);
-        pause = (pause * 2).min(LONGEST_PAUSE);
         if stop.is_cancelled() {
             return Ok(());
         }
@@ -217,13 +208,6 @@ fn generations(
         }
     }
     Ok(())
-}
-
-fn wait(stop: &CancellationToken, pause: Duration) {
-    let until = Instant::now() + pause;
-    while !stop.is_cancelled() && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 impl Running {

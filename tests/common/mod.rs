@@ -7,6 +7,7 @@ pub mod certificates;
 pub mod cluster;
 pub mod model;
 pub mod newsroom;
+pub mod newsstand;
 pub mod observations;
 pub mod past;
 pub mod proxy;
