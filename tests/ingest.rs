@@ -274,7 +274,7 @@ fn push(address: SocketAddr, token: &str, body: &str) -> (u16, Value) {
 fn news_that_is_pushed_is_in_kafka_when_it_is_answered_and_is_not_taken_when_it_cannot_be() {
     use bellwether::http::tokens::{Holder, Role, line, new_secret};
     let broker = Broker::start();
-    let site = Site::new(&broker, "[http]\ntokens = 'tokens'\ntime_limit = '4s'\nrequests_per_second = 1000");
+    let site = Site::new(&broker, "[http]\ntokens = 'tokens'\ntime_limit = '4s'");
     let operator = new_secret().unwrap();
     std::fs::write(site.folder.path().join("tokens"), line(&Holder { name: "ops".into(), role: Role::Operator }, &operator)).unwrap();
     site.create_topics();

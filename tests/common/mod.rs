@@ -235,7 +235,10 @@ impl Site {
     /// With more in its environment.
     pub fn run_with(&self, role: &str, environment: &[(&str, &str)]) -> Process {
         let mut command = self.command(&["run", "--role", role]);
-        command.env("BELLWETHER_HTTP__METRICS_LISTEN", "").envs(environment.iter().copied());
+        command.env("BELLWETHER_HTTP__METRICS_LISTEN", "");
+        // Tests look at what is going on far more often than people do.
+        command.env("BELLWETHER_HTTP__REQUESTS_PER_SECOND", "10000").env("BELLWETHER_HTTP__BURST", "10000");
+        command.envs(environment.iter().copied());
         self.start(role, "BELLWETHER_HTTP__LISTEN", command)
     }
 
@@ -321,9 +324,14 @@ impl Process {
         (status.code(), self.log())
     }
 
-    /// The value of a metric, written with its labels; 0 where there is none.
+    /// The value of a metric, written with its labels; 0 where there is none, or nobody answers.
     pub fn metric(&self, name: &str) -> f64 {
-        let metrics = get(self.http, "/metrics").map(|(_, text)| text).unwrap_or_default();
+        let metrics = get(self.http, "/metrics").map(|(status, text)| {
+            // A number that was not told must not pass for 0.
+            assert_eq!(status, 200, "{text}");
+            text
+        });
+        let metrics = metrics.unwrap_or_default();
         let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
         value.unwrap_or(0.0)
     }
