@@ -163,6 +163,8 @@ impl Service {
             false => None,
         };
         let running = pipeline::start(config, watchlist, metrics.clone(), board.clone(), classify, roles, stop)?;
+        let swap = running.swap();
+        board.ask_by(Box::new(move |text| swap.inputs().read(text)));
         Ok(Self { board, metrics, running, page })
     }
 }

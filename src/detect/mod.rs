@@ -28,6 +28,7 @@ use evidence::Evidence;
 use judge::{Judgement, judge};
 use life::{Life, Transition, Waits};
 use sources::Sources;
+use surge::NegativeBinomial;
 use tally::{RuleTally, Tallies};
 
 pub use alert::{AlertBaseline, AlertInterval, AlertRecord, AlertRise, AlertWindow, Member, RestOfMarket, Threshold};
@@ -51,6 +52,19 @@ pub struct Standing {
     pub silent: BTreeMap<String, EventTime>,
     /// Alerts that would have fired by now, by what keeps them back.
     pub waiting: BTreeMap<Waits, u64>,
+}
+
+/// A number of items in a window as the past has it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct UsualCount {
+    /// The mean.
+    pub expected: f64,
+    /// No more than so many, but in one window of twenty.
+    pub most: u64,
+}
+
+impl UsualCount {
+    const BEYOND: f64 = 0.05;
 }
 
 /// Life by rule, then subject; only where there is something to remember.
@@ -142,6 +156,15 @@ impl Detector {
     pub fn buzz(&mut self, subject: &Subject, end: EventTime, counts: &WindowCounts) -> Option<f64> {
         let expected = self.volume.expected(subject, end.plus(-self.config.window.size.ms()))?;
         Some(rounded(counts.count as f64 / expected))
+    }
+
+    /// How many new negative items are usual in the window of `window.size` that ends at `end`; `None` where no surge rule has such
+    /// a window, and before the past can tell.
+    pub fn usual_negatives(&mut self, subject: &Subject, end: EventTime) -> Option<UsualCount> {
+        let window_ms = self.config.window.size.ms();
+        let usual = self.baselines.get_mut(&window_ms)?.usual(subject, end.plus(-window_ms))?;
+        let distribution = NegativeBinomial { mean: usual.expected, shape: usual.shape };
+        Some(UsualCount { expected: rounded(usual.expected), most: distribution.exceeded_by(UsualCount::BEYOND) })
     }
 
     /// What became of the windows judged so far, by rule; a restart begins anew.

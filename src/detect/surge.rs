@@ -70,6 +70,21 @@ impl NegativeBinomial {
         }
     }
 
+    /// The least count that is exceeded with a probability of at most `beyond` (above 0).
+    pub fn exceeded_by(&self, beyond: f64) -> u64 {
+        let is_enough = |count: u64| self.tail(count, 0.0) <= beyond;
+        let mut most = (self.mean.ceil() as u64).max(1);
+        while !is_enough(most) {
+            most = most.saturating_mul(2);
+        }
+        let mut least = 0;
+        while least < most {
+            let middle = least.midpoint(most);
+            if is_enough(middle) { most = middle } else { least = middle + 1 }
+        }
+        least
+    }
+
     /// ln of the likelihood of `count` where the mean is `ratio` times this, over that where it is this. The increment of
     /// a CUSUM for counts: Lucas 1985, *Counted Data CUSUMs*; for the negative binomial Hawkins and Olwell 1998,
     /// *Cumulative Sum Charts*, 5.3.
@@ -220,6 +235,16 @@ mod tests {
             term *= (k as f64 + shape) / (k as f64 + 1.0) * (1.0 - p);
         }
         1.0 - below - term / 2.0
+    }
+
+    #[test]
+    fn the_end_of_what_is_usual_is_the_least_count_with_so_little_beyond_it() {
+        for (mean, shape) in [(0.02, 4.0), (0.8, 0.5), (3.0, 1e6), (40.0, 2.0), (5_000.0, 8.0)] {
+            let distribution = NegativeBinomial { mean, shape };
+            let most = distribution.exceeded_by(0.05);
+            assert!(distribution.tail(most, 0.0) <= 0.05, "{mean} {shape}: {most}");
+            assert!(most == 0 || distribution.tail(most - 1, 0.0) > 0.05, "{mean} {shape}: {most}");
+        }
     }
 
     #[test]

@@ -266,6 +266,7 @@ mod tests {
             max_body_bytes: 1,
             max_news_bytes: 1,
             push_turn: super::super::news::turn(),
+            ask_turn: super::super::news::turn(),
             time_limit: Duration::from_secs(60),
             stop: CancellationToken::new(),
         };

@@ -11,13 +11,17 @@ use serde_json::{Value, json};
 
 use crate::classify::{Classify, OnnxClassifier};
 use crate::config::{Config, DecodeConfig};
+use crate::decode::Reason;
 use crate::detect::life::{Transition, Waits};
 use crate::detect::{AlertRecord, Severity, Standing};
 use crate::enrich::Watchlist;
+use crate::http::classify::Ask;
 use crate::http::news::{Push, Pushed};
+use crate::http::tape::{Tape, TapeItem};
 use crate::metrics::Metrics;
 use crate::news::{EventTime, ModelIdentity, Subject};
 use crate::pipeline::Roles;
+use crate::pipeline::ask::{self, Reading};
 use crate::pipeline::partition::{Mood, View};
 use crate::window::WindowCounts;
 
@@ -32,6 +36,11 @@ struct Point {
     index: Option<f64>,
     count: u64,
     negative: u64,
+    /// Negative items that repeat no story.
+    novel: u64,
+    /// How many of those are usual; `None` before the past can tell.
+    expected: Option<f64>,
+    most: Option<u64>,
 }
 
 struct SubjectState {
@@ -61,6 +70,7 @@ struct State {
     /// Whom the metrics show with an open alert, by which rule.
     alerting: BTreeSet<(Subject, String, Severity)>,
     recent: VecDeque<(u64, AlertRecord)>,
+    tape: Tape,
     /// By partition: alerts that publish nothing at the moment.
     standings: BTreeMap<i32, Standing>,
     /// By partition: subjects with items in the window, shown or not.
@@ -95,6 +105,8 @@ pub struct Board {
     reload: OnceLock<Box<Reload>>,
     /// Likewise.
     push: OnceLock<Box<Push>>,
+    /// Likewise.
+    ask: OnceLock<Box<Ask>>,
 }
 
 fn rounded(value: f64) -> f64 {
@@ -104,7 +116,16 @@ fn rounded(value: f64) -> f64 {
 impl Board {
     pub fn new(config: Arc<Config>, watchlist: Arc<Watchlist>, metrics: Arc<Metrics>, roles: Roles) -> Self {
         let (config, watchlist) = (RwLock::new(config), RwLock::new(watchlist));
-        Self { config, watchlist, metrics, roles, state: Mutex::default(), reload: OnceLock::new(), push: OnceLock::new() }
+        Self {
+            config,
+            watchlist,
+            metrics,
+            roles,
+            state: Mutex::default(),
+            reload: OnceLock::new(),
+            push: OnceLock::new(),
+            ask: OnceLock::new(),
+        }
     }
 
     /// What operators ask for a reload; told once.
@@ -130,6 +151,27 @@ impl Board {
     /// Why not all of it is in Kafka.
     pub fn push(&self, items: &[Pushed]) -> Result<(), String> {
         self.push.get().map_or_else(|| Err("the process is starting".to_owned()), |push| push(items))
+    }
+
+    /// What the model says of a text that somebody tries; told once.
+    pub fn ask_by(&self, ask: Box<Ask>) {
+        let _ = self.ask.set(ask);
+    }
+
+    /// `None` while the process starts.
+    pub fn ask(&self, text: &str) -> Option<Result<Reading, ask::Error>> {
+        self.ask.get().map(|ask| ask(text))
+    }
+
+    /// Items that came by, the newest last.
+    pub fn tape(&self, items: Vec<TapeItem>) {
+        if items.is_empty() {
+            return;
+        }
+        let mut state = self.state();
+        state.version += 1;
+        let version = state.version;
+        state.tape.add(version, items);
     }
 
     /// What an item must be.
@@ -302,6 +344,9 @@ impl Board {
                 index: mood.map(|mood| rounded(mood.index)),
                 count: window.map_or(0, |window| window.count),
                 negative: window.map_or(0, |window| window.negative),
+                novel: window.map_or(0, |window| window.novel_negative),
+                expected: mood.and_then(|mood| mood.usual).map(|usual| rounded(usual.expected)),
+                most: mood.and_then(|mood| mood.usual).map(|usual| usual.most),
             };
             let subject = state.subjects.entry(name).or_insert_with(|| SubjectState {
                 partition,
@@ -518,6 +563,7 @@ impl Board {
                 "waiting": waiting(&state),
                 "recent": state.recent.iter().map(|(_, alert)| alert).collect::<Vec<_>>(),
             },
+            "tape": state.tape.since(0),
         });
         (snapshot, state.version)
     }
@@ -548,6 +594,7 @@ impl Board {
                 "waiting": waiting(&state),
                 "recent": state.recent.iter().filter(|(moved, _)| *moved > version).map(|(_, alert)| alert).collect::<Vec<_>>(),
             },
+            "tape": state.tape.since(version),
         });
         (update, state.version)
     }
@@ -555,6 +602,18 @@ impl Board {
     /// The slowest partition's watermark.
     pub fn event_time(&self) -> Option<EventTime> {
         event_time(&self.state())
+    }
+
+    fn role_status(&self, role: &str) -> Value {
+        let metrics = &self.metrics;
+        let commits = |outcome| metrics.commits.with_label_values(&[role, outcome]).get();
+        json!({
+            "partitions": metrics.partitions_assigned.with_label_values(&[role]).get(),
+            "records_total": metrics.records.with_label_values(&[role]).get(),
+            "consumer_lag": metrics.consumer_lag.with_label_values(&[role]).get(),
+            "commits_total": commits("ok"),
+            "failed_commits_total": commits("error"),
+        })
     }
 
     /// For `/status`: who runs, where, on what.
@@ -569,6 +628,8 @@ impl Board {
             "role": self.roles.as_str(),
             "config_version": self.config().version(),
             "ready": self.unready(&state).is_empty(),
+            "roles": self.roles.names().iter().map(|role| ((*role).to_owned(), self.role_status(role))).collect::<serde_json::Map<_, _>>(),
+            "dead_letters": Reason::ALL.iter().map(|reason| (reason.as_str().to_owned(), json!(self.metrics.dead_letters.with_label_values(&[reason.as_str()]).get()))).collect::<serde_json::Map<_, _>>(),
             "model": model,
             "event_time": event_time(&state),
             "health": self.health(&state),
@@ -610,16 +671,21 @@ fn watermark_lag(state: &State, now: i64) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::config::HttpConfig;
+    use crate::detect::UsualCount;
     use crate::news::Score;
 
     fn board() -> Board {
         Board::new(Arc::new(Config::default()), Arc::new(Watchlist::empty()), Arc::new(Metrics::new()), Roles::Monitor)
     }
 
+    fn mood() -> Mood {
+        Mood { index: -0.25, buzz: Some(1.5), usual: Some(UsualCount { expected: 0.4, most: 2 }) }
+    }
+
     fn view(end: i64, subjects: &[&str]) -> View {
         let counts = WindowCounts { count: 4, negative: 1, neutral: 3, positive: 0, score_sum: Score(-800_000), ..WindowCounts::default() };
         let windows = subjects.iter().map(|name| (Subject((*name).into()), counts)).collect();
-        let moods = subjects.iter().map(|name| (Subject((*name).into()), Mood { index: -0.25, buzz: Some(1.5) })).collect();
+        let moods = subjects.iter().map(|name| (Subject((*name).into()), mood())).collect();
         View { end: EventTime(end), subjects: subjects.len(), windows, moods, standing: Standing::default() }
     }
 

@@ -2,10 +2,12 @@
 
 mod access;
 pub mod board;
+pub mod classify;
 mod limits;
 pub mod news;
 pub mod rejected;
 mod server;
+pub mod tape;
 pub mod tls;
 pub mod tokens;
 
@@ -68,6 +70,7 @@ struct Shared {
     max_body_bytes: usize,
     max_news_bytes: usize,
     push_turn: Arc<Semaphore>,
+    ask_turn: Arc<Semaphore>,
     time_limit: Duration,
     stop: CancellationToken,
 }
@@ -120,6 +123,7 @@ pub fn serve(http: &HttpConfig, board: Arc<Board>, metrics: Arc<Metrics>, stop: 
         max_body_bytes: http.max_body_bytes,
         max_news_bytes: http.max_news_bytes,
         push_turn: news::turn(),
+        ask_turn: Arc::new(Semaphore::new(1)),
         time_limit: http.time_limit.duration(),
         stop,
     };
@@ -209,6 +213,7 @@ fn page_router(shared: &Shared, with_metrics: bool) -> Router {
         .route("/api/v1/session", get(session))
         .route("/api/v1/snapshot", get(|State(shared): State<Shared>| async move { Json(shared.board.snapshot().0) }))
         .route("/api/v1/events", get(events))
+        .route("/api/v1/classify", post(classify::classify))
         .route("/api/v1/reload", post(reload));
     if with_metrics {
         guarded = guarded.route("/metrics", get(metrics));

@@ -21,10 +21,12 @@ pub enum Reason {
     Time,
     /// As many event streams are open as may be.
     EventStreams,
+    /// The model has no time for a text that somebody tries.
+    Model,
 }
 
 impl Reason {
-    pub const ALL: [Self; 7] = [Self::Token, Self::Role, Self::Origin, Self::Rate, Self::Body, Self::Time, Self::EventStreams];
+    pub const ALL: [Self; 8] = [Self::Token, Self::Role, Self::Origin, Self::Rate, Self::Body, Self::Time, Self::EventStreams, Self::Model];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -35,6 +37,7 @@ impl Reason {
             Self::Body => "body",
             Self::Time => "time",
             Self::EventStreams => "event_streams",
+            Self::Model => "model",
         }
     }
 
@@ -45,7 +48,7 @@ impl Reason {
             Self::Rate => StatusCode::TOO_MANY_REQUESTS,
             Self::Body => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Time => StatusCode::REQUEST_TIMEOUT,
-            Self::EventStreams => StatusCode::SERVICE_UNAVAILABLE,
+            Self::EventStreams | Self::Model => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }

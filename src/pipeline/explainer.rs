@@ -1,5 +1,5 @@
-//! Words for the headlines of an alert, found beside the stream: an alert waits for them so long and no longer, and all of them
-//! together take the model no more than a tenth of the time.
+//! Words for the headlines of an alert, and answers to people who try a text, found beside the stream: an alert waits for its words so
+//! long and no longer, and either kind takes the model no more than a tenth of the time.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -14,9 +14,13 @@ use crate::classify::{Classify, OnnxClassifier};
 use crate::config::{Config, ExplainConfig, ModelConfig};
 use crate::detect::evidence::EvidenceItem;
 use crate::metrics::Metrics;
+use crate::news::{Classification, ModelIdentity};
 
 /// Alerts of one shock share their headlines.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(256).expect("above 0");
+
+/// What a person waits at most, who may be behind the words of an alert.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Asks a thread of its own.
 pub struct Explainer {
@@ -26,8 +30,23 @@ pub struct Explainer {
 }
 
 struct Request {
-    titles: Vec<String>,
-    answers: SyncSender<(usize, Arc<Explanation>)>,
+    asker: Asker,
+    texts: Vec<String>,
+    answers: SyncSender<(usize, Arc<Told>)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asker {
+    Alert,
+    Person,
+}
+
+/// What the model says of one text, and why.
+#[derive(Debug)]
+pub struct Told {
+    pub answer: Classification,
+    pub explanation: Arc<Explanation>,
+    pub model: ModelIdentity,
 }
 
 /// Where the model comes from.
@@ -54,16 +73,13 @@ impl Model {
 }
 
 impl Explainer {
-    /// `None` where nothing is to be explained, or a thread cannot be had.
+    /// `None` where a thread cannot be had.
     pub fn start(config: ExplainConfig, model: Model, metrics: Arc<Metrics>) -> Option<Self> {
-        if config.headlines == 0 {
-            return None;
-        }
-        // One alert is explained, and no other waits.
-        let (requests, queue) = sync_channel(1);
+        // One alert, and one person's text.
+        let (requests, queue) = sync_channel(2);
         let started = thread::Builder::new().name("explainer".into()).spawn(move || work(model, &queue));
         if let Err(error) = started {
-            tracing::warn!(%error, "no thread for explanations: alerts go without words");
+            tracing::warn!(%error, "no thread for explanations: alerts go without words, and the page answers no text");
             return None;
         }
         Some(Self { config, metrics, requests })
@@ -86,12 +102,12 @@ impl Explainer {
             return;
         }
         let (answers, told) = sync_channel(titles.len());
-        let request = Request { titles: titles.iter().map(|(_, title)| title.clone()).collect(), answers };
+        let request = Request { asker: Asker::Alert, texts: titles.iter().map(|(_, title)| title.clone()).collect(), answers };
         let mut explained = 0;
         match self.requests.try_send(request) {
             Ok(()) => {
-                while let Ok((index, explanation)) = told.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                    evidence[titles[index].0].explanation = Some(explanation);
+                while let Ok((index, told)) = told.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                    evidence[titles[index].0].explanation = Some(told.explanation.clone());
                     explained += 1;
                 }
             }
@@ -101,34 +117,46 @@ impl Explainer {
         count("told", explained);
         count("left_out", titles.len() - explained);
     }
+
+    /// For a person who tries a text; one at a time. `None` where the model has no time for it, or cannot be opened, or the text has no
+    /// word.
+    pub fn ask(&self, text: &str) -> Option<Arc<Told>> {
+        let (answers, told) = sync_channel(1);
+        self.requests.try_send(Request { asker: Asker::Person, texts: vec![text.to_owned()], answers }).ok()?;
+        told.recv_timeout(PATIENCE).ok().map(|(_, told)| told)
+    }
 }
 
 /// Answers requests until nobody can ask any more.
 fn work(model: Model, queue: &Receiver<Request>) {
-    let mut known: LruCache<String, Arc<Explanation>> = LruCache::new(REMEMBERED);
+    let mut known: LruCache<String, Arc<Told>> = LruCache::new(REMEMBERED);
     let mut opened: Option<Arc<dyn Classify>> = None;
     let mut model = Some(model);
-    let mut credit = Credit::new(Instant::now());
-    for Request { titles, answers } in queue {
+    let [mut of_alerts, mut of_people] = [(); 2].map(|()| Credit::new(Instant::now()));
+    for Request { asker, texts, answers } in queue {
+        let credit = match asker {
+            Asker::Alert => &mut of_alerts,
+            Asker::Person => &mut of_people,
+        };
         if let Some(model) = model.take() {
             match model.open() {
                 Ok(classify) => opened = Some(classify),
                 Err(error) => tracing::error!(
                     %error,
-                    "alerts go without words: give this process the model, or set explain.headlines = 0"
+                    "alerts go without words, and the page answers no text: give this process the model, or set explain.headlines = 0"
                 ),
             }
         }
         let Some(classify) = &opened else { continue };
         let mut fresh: Vec<(usize, String)> = Vec::new();
-        for (index, title) in titles.into_iter().enumerate() {
-            match known.get(&title) {
-                Some(explanation) => drop(answers.send((index, explanation.clone()))),
-                None => fresh.push((index, title)),
+        for (index, text) in texts.into_iter().enumerate() {
+            match known.get(&text) {
+                Some(told) => drop(answers.send((index, told.clone()))),
+                None => fresh.push((index, text)),
             }
         }
-        for (index, title) in fresh {
-            let words = Words::of(&title);
+        for (index, text) in fresh {
+            let words = Words::of(&text);
             let began = Instant::now();
             if words.is_empty() || !credit.is_there(began) {
                 continue;
@@ -136,9 +164,11 @@ fn work(model: Model, queue: &Receiver<Request>) {
             let Ok(results) = classify.submit_ahead(words.questions()).wait() else { return };
             credit.spend(began.elapsed());
             let explanation = Arc::new(words.explained(&results));
-            known.put(title, explanation.clone());
+            let Some(answer) = results.into_iter().next() else { return };
+            let told = Arc::new(Told { answer, explanation, model: classify.identity().clone() });
+            known.put(text, told.clone());
             // Too late for this alert, it is there for the next.
-            let _ = answers.send((index, explanation));
+            let _ = answers.send((index, told));
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::explainer::{Explainer, Model};
 use super::{Error, Roles};
 use crate::classify::Classify;
-use crate::config::{Config, TextMode};
+use crate::config::{Config, ExplainConfig, TextMode};
 use crate::enrich::Watchlist;
 use crate::metrics::Metrics;
 use crate::privacy::texts::Texts;
@@ -20,7 +20,6 @@ pub struct Inputs {
     /// Of a process that classifies.
     pub classify: Option<Arc<dyn Classify>>,
     pub texts: Arc<Texts>,
-    /// Of a process that monitors.
     pub(super) explainer: Option<Arc<Explainer>>,
 }
 
@@ -38,10 +37,8 @@ impl Inputs {
         let classify = classify.filter(|_| roles.classifies());
         // Only headlines that this process can read are explained.
         let readable = matches!(config.privacy.text, TextMode::Masked | TextMode::Full);
-        let explainer = (roles.monitors() && readable)
-            .then(|| Explainer::start(config.explain, Model::of(&config, classify.as_ref()), metrics.clone()))
-            .flatten()
-            .map(Arc::new);
+        let explain = ExplainConfig { headlines: if readable { config.explain.headlines } else { 0 }, ..config.explain };
+        let explainer = Explainer::start(explain, Model::of(&config, classify.as_ref()), metrics.clone()).map(Arc::new);
         Ok(Self { config, watchlist, classify, texts, explainer })
     }
 }

@@ -1,6 +1,7 @@
 //! The roles: [`classifier`] and [`monitor`] are the shells that read and write Kafka, [`partition`] is what the monitor
 //! computes, [`offline`] runs the same without Kafka. The only files that know the order of stages.
 
+pub mod ask;
 pub mod classifier;
 mod explainer;
 mod inputs;

@@ -14,6 +14,7 @@ use super::{Error, Pace};
 use crate::config::Start;
 use crate::decode::{Reason, Rejection};
 use crate::detect::life::Transition;
+use crate::http::tape::TapeItem;
 use crate::kafka::consumer::{Offsets, Record, Source, SourceEvent};
 use crate::kafka::delivery::Delivery;
 use crate::kafka::producer::Outgoing;
@@ -70,9 +71,11 @@ pub fn run(parts: Parts, stop: CancellationToken) -> Result<(), Error> {
         match source.next(wait) {
             Some(SourceEvent::Batch { records, ended }) => {
                 monitor.parts.metrics.records.with_label_values(&[ROLE]).inc_by(records.len() as u64);
+                let mut tape = Vec::new();
                 for record in &records {
-                    monitor.observe(record)?;
+                    monitor.observe(record, &mut tape)?;
                 }
+                monitor.parts.board.tape(tape);
                 monitor.note_ends(&records, &ended);
                 monitor.replayed(&ended);
             }
@@ -121,7 +124,7 @@ impl Monitor {
         }
     }
 
-    fn observe(&mut self, record: &Record) -> Result<(), Error> {
+    fn observe(&mut self, record: &Record, tape: &mut Vec<TapeItem>) -> Result<(), Error> {
         // A record of a partition that was revoked in the same poll belongs to its next owner.
         let Some(partition) = self.partitions.get_mut(&record.partition) else { return Ok(()) };
         let observation: Observation = match serde_json::from_slice(&record.payload) {
@@ -155,6 +158,11 @@ impl Monitor {
                 Counted::Duplicate => "duplicate",
             };
             self.parts.metrics.observations.with_label_values(&[outcome]).inc();
+            if let Observation::Item(item) = observation
+                && !matches!(counted, Counted::Duplicate)
+            {
+                tape.extend(TapeItem::of(item));
+            }
             return Ok(());
         }
         if let Some(watermark) = watermark {

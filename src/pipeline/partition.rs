@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Config, RuleConfig};
 use crate::detect::life::Life;
 use crate::detect::tally::RuleTally;
-use crate::detect::{AlertRecord, Detector, Seen, Standing};
+use crate::detect::{AlertRecord, Detector, Seen, Standing, UsualCount};
 use crate::enrich::Watchlist;
 use crate::news::{EventTime, ItemObservation, Observation, Subject, SubjectKind, WatermarkObservation};
 use crate::novelty::Novelty;
@@ -55,6 +55,8 @@ pub struct Mood {
     pub index: f64,
     /// Items in the window as a multiple of what is usual; `None` before the past can tell.
     pub buzz: Option<f64>,
+    /// New negative items that are usual in such a window; `None` before the past can tell.
+    pub usual: Option<UsualCount>,
 }
 
 /// What is committed with the offset: enough to replay from there without emitting anything twice.
@@ -301,7 +303,8 @@ impl PartitionMonitor {
         let windows: BTreeMap<Subject, WindowCounts> = shown.into_iter().map(|(subject, counts)| (subject.clone(), *counts)).collect();
         let mood = |(subject, counts): (&Subject, &WindowCounts)| {
             let index = self.index.at(subject, end).unwrap_or_default();
-            (subject.clone(), Mood { index, buzz: self.detector.buzz(subject, end, counts) })
+            let (buzz, usual) = (self.detector.buzz(subject, end, counts), self.detector.usual_negatives(subject, end));
+            (subject.clone(), Mood { index, buzz, usual })
         };
         let moods = windows.iter().map(mood).collect();
         View { end, subjects, windows, moods, standing: self.detector.standing(self.owns_market) }

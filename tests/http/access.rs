@@ -69,9 +69,14 @@ fn every_route_asks_for_a_token_unless_the_document_says_that_it_is_public() {
         let ended = if operation.method == "POST" { 403 } else { 401 };
         assert_eq!(ask(&expiring, &operation, &[("Cookie", &expired)]), ended, "{place}, a session that has ended");
         for (who, header) in known {
-            // Only operators act, and this server has nothing to act on; a cookie alone may be another site's doing.
-            let acts = if who == "an operator" { 503 } else { 403 };
-            let expected = if operation.method == "POST" { acts } else { 200 };
+            // Only operators act, and this server has nothing to act on, and no text to read; a cookie alone may be another site's doing.
+            let expected = match (operation.method.as_str(), who) {
+                ("GET", _) => 200,
+                (_, "a session") => 403,
+                _ if !operation.acts => 415,
+                (_, "an operator") => 503,
+                _ => 403,
+            };
             assert_eq!(ask(&server, &operation, &[header]), expected, "{place} for {who}");
         }
         if operation.method == "GET" {

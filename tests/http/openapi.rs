@@ -15,6 +15,8 @@ pub struct Operation {
     pub path: String,
     /// Nobody is asked for a token.
     pub public: bool,
+    /// It changes what the process does.
+    pub acts: bool,
 }
 
 fn document() -> Value {
@@ -30,6 +32,7 @@ pub fn operations() -> Vec<Operation> {
         method: method.to_uppercase(),
         path: path.clone(),
         public: operation.get("security") == Some(&json!([])),
+        acts: operation["tags"] == json!(["operation"]),
     };
     operations.map(read).collect()
 }
@@ -95,7 +98,7 @@ pub fn assert_documented(method: &str, path: &str, answer: &Answer) {
     assert_as_documented(&document(), method, path, answer);
 }
 
-/// Ready, with two subjects and an open alert.
+/// Ready, with two subjects and an open alert; it reads texts, too.
 pub fn busy_server(http: &HttpConfig) -> Server {
     let server = Server::with(http);
     server.board.monitor_restoring(&[0]);
@@ -104,6 +107,8 @@ pub fn busy_server(http: &HttpConfig) -> Server {
     server.board.view(1, view("group:banks"));
     server.board.view(0, view("topic:Macro"));
     server.board.alert(alert());
+    server.board.tape(vec![crate::classify::on_the_tape()]);
+    server.board.ask_by(Box::new(|text| Ok(crate::classify::reading(text))));
     server
 }
 

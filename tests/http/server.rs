@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether::config::{Config, HttpConfig, Span};
-use bellwether::detect::AlertRecord;
+use bellwether::detect::{AlertRecord, UsualCount};
 use bellwether::enrich::Watchlist;
 use bellwether::http::board::Board;
 use bellwether::http::tokens::{Holder, Role, line, new_secret};
@@ -188,7 +188,8 @@ impl Answer {
 pub fn view(subject: &str) -> View {
     let counts = WindowCounts { count: 4, negative: 1, neutral: 3, score_sum: Score(-800_000), ..WindowCounts::default() };
     let windows = [(Subject(subject.into()), counts)].into();
-    let moods = [(Subject(subject.into()), Mood { index: -0.2, buzz: Some(1.5) })].into();
+    let moods =
+        [(Subject(subject.into()), Mood { index: -0.2, buzz: Some(1.5), usual: Some(UsualCount { expected: 0.4, most: 2 }) })].into();
     View { end: EventTime(60_000), subjects: 1, windows, moods, standing: Default::default() }
 }
 
