@@ -50,11 +50,18 @@ macro_rules! page {
 }
 
 /// Files of the page by name, with their media type. Embedded: the binary needs no folder beside it.
-const ASSETS: [(&str, &str, &str); 7] = [
+const ASSETS: [(&str, &str, &str); 14] = [
     ("page.css", "text/css; charset=utf-8", page!("page.css")),
     ("page.js", "text/javascript; charset=utf-8", page!("page.js")),
     ("chart.js", "text/javascript; charset=utf-8", page!("chart.js")),
     ("format.js", "text/javascript; charset=utf-8", page!("format.js")),
+    ("words.js", "text/javascript; charset=utf-8", page!("words.js")),
+    ("dom.js", "text/javascript; charset=utf-8", page!("dom.js")),
+    ("store.js", "text/javascript; charset=utf-8", page!("store.js")),
+    ("alerts.js", "text/javascript; charset=utf-8", page!("alerts.js")),
+    ("why.js", "text/javascript; charset=utf-8", page!("why.js")),
+    ("subjects.js", "text/javascript; charset=utf-8", page!("subjects.js")),
+    ("views.js", "text/javascript; charset=utf-8", page!("views.js")),
     ("lightweight-charts.standalone.production.js", "text/javascript; charset=utf-8", page!("lightweight-charts.standalone.production.js")),
     ("lightweight-charts.LICENSE", "text/plain; charset=utf-8", page!("lightweight-charts.LICENSE")),
     ("lightweight-charts.NOTICE", "text/plain; charset=utf-8", page!("lightweight-charts.NOTICE")),

@@ -1,13 +1,22 @@
-// The large chart of one subject: mean score around zero with the index as a dashed line, below it the number of items and
-// of negative items.
+// The large chart of one subject, in three panes: mean score around zero with the index as a dashed line; new negative items
+// over a band of what is usual; all items.
 
-import { capital, clock, minute, plural, signed, whole } from './format.js';
+import { clock, counted, few, minute, signed, whole } from './format.js';
+import { say } from './words.js';
 
 // Bounds the slots that a long silence adds to the time axis.
 const LONGEST_GAP_SLOTS = 60;
 const LEAST_SLOTS_SHOWN = 60;
 
-const colour = name => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+// The chart draws on a canvas, which knows no variables and no light-dark().
+const probe = document.createElement('i');
+probe.hidden = true;
+document.body.append(probe);
+function colour(name) {
+  probe.style.color = `var(--${name})`;
+  return getComputedStyle(probe).color;
+}
+
 const INVISIBLE = Object.fromEntries(
   ['topLineColor', 'topFillColor1', 'topFillColor2', 'bottomLineColor', 'bottomFillColor1', 'bottomFillColor2'].map(name => [name, 'transparent']),
 );
@@ -16,7 +25,7 @@ const INVISIBLE = Object.fromEntries(
 export function createScoreChart(container, legend) {
   const library = window.LightweightCharts;
   if (!library) {
-    legend.textContent = 'The chart library did not load.';
+    legend.textContent = say('no_chart');
     return null;
   }
   // Always the whole kept span: without zoom, the wheel and the finger scroll the page.
@@ -65,21 +74,21 @@ export function createScoreChart(container, legend) {
   });
   const zero = score.createPriceLine({ price: 0, lineWidth: 1, lineStyle: library.LineStyle.Solid, axisLabelVisible: false });
   // Bars a pixel or two wide make stripes; a filled step is the same histogram without them.
-  const volume = () => chart.addSeries(library.AreaSeries, {
+  const steps = (pane, least) => chart.addSeries(library.AreaSeries, {
     lineType: library.LineType.WithSteps,
     lineVisible: false,
     crosshairMarkerVisible: false,
     priceLineVisible: false,
     lastValueVisible: false,
     priceFormat: { type: 'custom', minMove: 1, formatter: value => whole(Math.round(value)) },
-    autoscaleInfoProvider: original => ({ priceRange: { minValue: 0, maxValue: Math.max(4, original()?.priceRange.maxValue ?? 0) } }),
-  }, 1);
-  const items = volume();
-  const negatives = volume();
-  items.priceScale().applyOptions({ scaleMargins: { top: 0.1, bottom: 0 } });
-  const [scorePane, volumePane] = chart.panes();
-  scorePane.setStretchFactor(3);
-  volumePane.setStretchFactor(1);
+    autoscaleInfoProvider: original => ({ priceRange: { minValue: 0, maxValue: Math.max(least, original()?.priceRange.maxValue ?? 0) } }),
+  }, pane);
+  // What is usual lies over the bars, so that what stands out of it stands out.
+  const novel = steps(1, 3);
+  const usual = steps(1, 3);
+  const items = steps(2, 4);
+  for (const series of [novel, items]) series.priceScale().applyOptions({ scaleMargins: { top: 0.12, bottom: 0 } });
+  chart.panes().forEach((pane, place) => pane.setStretchFactor([6, 3, 2][place]));
 
   let shown = '';
   let slots = [];
@@ -101,18 +110,24 @@ export function createScoreChart(container, legend) {
     score.applyOptions({ lastValueVisible: slots.at(-1)?.mean != null });
     index.setData(slots.map(({ time, index: value }) => (value == null ? { time } : { time, value })));
     items.setData(slots.map(({ time, count }) => ({ time, value: count })));
-    negatives.setData(slots.map(({ time, negative }) => ({ time, value: negative })));
+    novel.setData(slots.map(({ time, novel: value }) => ({ time, value })));
+    usual.setData(slots.map(({ time, most }) => (most == null ? { time } : { time, value: most })));
     // A young series starts at the right edge.
     if (slots.length > 0) chart.timeScale().setVisibleLogicalRange({ from: Math.min(-0.5, slots.length - LEAST_SLOTS_SHOWN), to: slots.length - 0.5 });
-    const span = slots.length > 0 ? `, ${minute(slots[0].time * 1000)} to ${minute(slots.at(-1).time * 1000)} UTC` : '';
-    container.setAttribute('aria-label', `Mean score and number of items over time${span}`);
+    const span = slots.length > 0 ? say('chart_span', { from: minute(slots[0].time * 1000), to: minute(slots.at(-1).time * 1000) }) : '';
+    container.setAttribute('aria-label', `${say('chart_label')}${span}`);
     paintLegend();
   }
 
   function paintLegend(time) {
     const slot = slots.find(candidate => candidate.time === time) ?? slots.at(-1);
-    const alert = slot?.severity ? `  ${capital(slot.severity)} alert open` : '';
-    const text = slot ? `${clock(slot.time * 1000)} UTC  mean ${signed(slot.mean)}  index ${signed(slot.index)}  ${plural(slot.count, 'item')}, ${whole(slot.negative)} negative${alert}` : '';
+    let text = '';
+    if (slot) {
+      const figures = { mean: signed(slot.mean), index: signed(slot.index), items: counted('n_items', slot.count), novel: whole(slot.novel) };
+      text = say('legend', { time: clock(slot.time * 1000), ...figures });
+      if (slot.most != null) text += say('legend_usual', { expected: few(slot.expected), most: whole(slot.most) });
+      if (slot.severity) text += `  ${say('legend_alert', { severity: say(slot.severity) })}`;
+    }
     if (legend.textContent !== text) legend.textContent = text;
   }
 
@@ -131,7 +146,8 @@ export function createScoreChart(container, legend) {
     zero.applyOptions({ color: muted });
     index.applyOptions({ color: colour('accent') });
     items.applyOptions({ topColor: colour('volume'), bottomColor: colour('volume') });
-    negatives.applyOptions({ topColor: colour('negative-volume'), bottomColor: colour('negative-volume') });
+    novel.applyOptions({ topColor: colour('negative-volume'), bottomColor: colour('negative-volume') });
+    usual.applyOptions({ topColor: colour('usual'), bottomColor: colour('usual') });
     shown = '';
   }
 
@@ -151,12 +167,12 @@ function severityAt(time, transitions) {
 // The chart's axis counts slots, not seconds: slots between the points keep it true to time. A point is sent only when its
 // window moved, so within one window length the last point still holds; after a longer silence there is no data.
 function timeSlots(points, windowSeconds) {
-  const known = points.map(({ t, mean, index, count, negative }) => ({ time: Math.floor(t / 1000), mean, index, count, negative }));
+  const known = points.map(({ t, ...point }) => ({ time: Math.floor(t / 1000), ...point }));
   const bySecond = [...new Map(known.map(slot => [slot.time, slot])).values()];
   const step = Math.min(...bySecond.slice(1).map((slot, index) => slot.time - bySecond[index].time));
   return bySecond.flatMap((slot, index) => {
     const gap = (bySecond[index + 1]?.time ?? slot.time) - slot.time;
-    const held = gap <= windowSeconds ? slot : { mean: null, index: null, count: 0, negative: 0 };
+    const held = gap <= windowSeconds ? slot : { mean: null, index: null, count: 0, novel: 0, expected: null, most: null };
     const missing = Math.min(Math.ceil(gap / step) - 1, LONGEST_GAP_SLOTS);
     return [slot, ...Array.from({ length: Math.max(0, missing) }, (_, number) => ({ ...held, time: slot.time + (number + 1) * step }))];
   });
