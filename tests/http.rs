@@ -4,6 +4,8 @@ mod common;
 
 #[path = "http/access.rs"]
 mod access;
+#[path = "http/actions.rs"]
+mod actions;
 #[path = "http/limits.rs"]
 mod limits;
 #[path = "http/openapi.rs"]

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use bellwether::actions::{Action, Book};
 use bellwether::config::HttpConfig;
+use bellwether::news::EventTime;
 use serde_json::{Value, json};
 
 use crate::limits::begin_stream;
-use crate::server::{Answer, Holders, Request, Server, alert, bearer, connect, view};
+use crate::server::{Answer, Holders, Request, Server, alert, bearer, connect, span, view};
 
 const DOCUMENT: &str = include_str!("../../docs/openapi.yaml");
 
@@ -15,6 +17,12 @@ pub struct Operation {
     pub path: String,
     /// Nobody is asked for a token.
     pub public: bool,
+}
+
+impl Operation {
+    pub fn acts(&self) -> bool {
+        self.method != "GET"
+    }
 }
 
 fn document() -> Value {
@@ -95,7 +103,7 @@ pub fn assert_documented(method: &str, path: &str, answer: &Answer) {
     assert_as_documented(&document(), method, path, answer);
 }
 
-/// Ready, with two subjects and an open alert.
+/// Ready, with two subjects and an open alert, which is acknowledged, and its subject silenced.
 pub fn busy_server(http: &HttpConfig) -> Server {
     let server = Server::with(http);
     server.board.monitor_restoring(&[0]);
@@ -104,6 +112,13 @@ pub fn busy_server(http: &HttpConfig) -> Server {
     server.board.view(1, view("group:banks"));
     server.board.view(0, view("topic:Macro"));
     server.board.alert(alert());
+    server.board.actions().replace(Book::default());
+    let (alert, now) = (alert(), EventTime::now());
+    let acknowledged = Action::acknowledge(alert.id, "called the bank", "ops".into(), now).unwrap();
+    let silenced = Action::silence(alert.subject.as_str(), span(60_000), "", "ops".into(), now).unwrap();
+    for action in [acknowledged, silenced] {
+        assert!(server.board.actions().note(action.key().as_bytes(), &action.value()));
+    }
     server
 }
 
