@@ -48,6 +48,10 @@ pub enum Event {
     /// Loaded at the start, or swapped by a reload.
     ModelChanged,
     ModelRefused,
+    AlertAcknowledged,
+    AcknowledgementWithdrawn,
+    SubjectSilenced,
+    SilenceLifted,
 }
 
 /// One line, in the order of its fields.

@@ -140,6 +140,8 @@ pub struct TopicNames {
     pub feeds: String,
     /// Of webhooks.
     pub undelivered: String,
+    /// Of operators.
+    pub actions: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -484,7 +486,7 @@ pub fn listen_address(text: &str) -> Option<std::net::SocketAddr> {
 }
 
 impl TopicNames {
-    /// Of the roles; feeds and webhooks have one more each.
+    /// Of the roles; feeds, webhooks and operators have one more each.
     pub fn of_roles(&self) -> [(&'static str, &str); 6] {
         [
             ("raw", &self.raw),

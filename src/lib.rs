@@ -23,12 +23,14 @@
 //! - [`ingest`]: RSS and Atom feeds as a source; [`outbound`]: requests to addresses that others have named, and the guard before them
 //! - [`http`]: page, API, health; [`metrics`]: every metric once; [`reload`]: another configuration or model for a process that runs;
 //!   [`audit`]: what was done to it, and by whom
+//! - [`actions`]: what operators do to alerts: acknowledgements, silences
 //! - [`notify`]: alerts to webhooks and Alertmanagers, in a process of its own
 //! - [`evaluate`]: how good the model is on labelled news; [`replay`]: news files as a source; [`backtest`]: news files through the
 //!   live code at full speed; [`archive`]: outputs as Parquet files; [`cli`]: one file per subcommand
 //!
 //! Decode, mask, batch, novelty, window and detect are synchronous, take time as an argument and know neither tokio nor Kafka.
 
+pub mod actions;
 pub mod archive;
 pub mod audit;
 pub mod backtest;

@@ -356,6 +356,15 @@ impl Subject {
         Self(format!("group:{id}").into())
     }
 
+    /// `None` where the text is no subject, or has control characters.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_subject = match text.split_once(':') {
+            Some(("topic" | "entity" | "group", local)) => !local.is_empty(),
+            _ => text == "market",
+        };
+        (is_subject && !text.contains(char::is_control)).then(|| Self(text.into()))
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -4,6 +4,8 @@ mod common;
 
 #[path = "http/access.rs"]
 mod access;
+#[path = "http/actions.rs"]
+mod actions;
 #[path = "http/classify.rs"]
 mod classify;
 #[path = "http/limits.rs"]

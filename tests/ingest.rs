@@ -5,12 +5,11 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::newsstand::{Newsstand, keep_waiting, rss, say, say_for_ever};
-use common::{Broker, Process, Read1, Site, read_topic, root, wait_for};
+use common::{Broker, Process, Read1, Site, ask, read_topic, root, wait_for};
 use serde_json::{Value, json};
 
 const PAUSE: Duration = Duration::from_millis(20);
@@ -254,33 +253,15 @@ fn latin(title: &str) -> Vec<u8> {
     rss(&[title]).chars().map(|character| u8::try_from(u32::from(character)).unwrap()).collect()
 }
 
-fn push(address: SocketAddr, token: &str, body: &str) -> (u16, Value) {
-    use std::io::Read;
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
-    let length = body.len();
-    write!(
-        stream,
-        "POST /api/v1/news HTTP/1.0\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
-         Content-Length: {length}\r\n\r\n{body}"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap())
-}
-
 #[test]
 fn news_that_is_pushed_is_in_kafka_when_it_is_answered_and_is_not_taken_when_it_cannot_be() {
-    use bellwether::http::tokens::{Holder, Role, line, new_secret};
     let broker = Broker::start();
     let site = Site::new(&broker, "[http]\ntokens = 'tokens'\ntime_limit = '4s'");
-    let operator = new_secret().unwrap();
-    std::fs::write(site.folder.path().join("tokens"), line(&Holder { name: "ops".into(), role: Role::Operator }, &operator)).unwrap();
+    let operator = site.operator();
     site.create_topics();
     let mut process = site.run("monitor");
     process.wait_ready();
-    let send = |body: &Value| push(process.http, &operator, &body.to_string());
+    let send = |body: &Value| ask(process.http, &operator, "POST /api/v1/news", body);
     let raw = || read_topic(&site.brokers, "news.raw");
 
     let (status, answer) = send(&json!({"id": "a-1", "title": "Lender fails", "desk": {"floor": 3}}));
@@ -307,4 +288,8 @@ fn news_that_is_pushed_is_in_kafka_when_it_is_answered_and_is_not_taken_when_it_
         Some(send(&json!({"id": "a-2", "title": "Depositors queue"}))).filter(|(status, _)| *status == 200)
     });
     assert_eq!((status, raw().len()), (200, 1_002), "what was refused did not come later");
+    let (status, silence) = ask(process.http, &operator, "POST /api/v1/silences", &json!({"subject": "market", "for": "1h"}));
+    assert_eq!(status, 200, "{silence}");
+    let silences = || ask(process.http, &operator, "GET /api/v1/snapshot", &json!({})).1["actions"]["silences"].clone();
+    wait_for("the silence to be shown, although the brokers were away", 30, || (silences() == json!([silence])).then_some(()));
 }

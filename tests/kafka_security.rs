@@ -12,11 +12,12 @@ use common::newsroom::Newsroom;
 use common::newsstand::{Newsstand, rss, say};
 use common::proxy::{Mode, Proxy};
 use common::rights::{Right, Rights};
-use common::{Broker, Listener, Process, Site, finish, free_port, produce, read_topic, root, wait_for};
+use common::{Broker, Listener, Process, Site, ask, finish, free_port, get, produce, read_topic, root, wait_for};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
+use serde_json::{Value, json};
 
 const GOOD: (i64, i64) = (-1, 2);
 const OVER: (i64, i64) = (-3, -1);
@@ -253,7 +254,7 @@ fn the_rights_of_the_guide_are_enough_and_each_is_needed_and_named_where_it_is_m
     let of = |user: &str| -> Vec<&Right> { all.iter().filter(|right| right.user() == user).collect() };
     assert_eq!(
         ["classifier", "monitor", "topics", "ingest", "feed", "archive", "courier", "desk"].map(|user| of(user).len()),
-        [8, 10, 8, 4, 1, 3, 3, 2],
+        [8, 12, 9, 4, 1, 3, 4, 2],
         "{all:?}"
     );
     let without = |right: &Right, run: &mut dyn FnMut() -> (Option<i32>, String)| {
@@ -284,7 +285,9 @@ fn the_rights_of_the_guide_are_enough_and_each_is_needed_and_named_where_it_is_m
     // What was published before is read back only by a monitor that goes on from it.
     let is_for_a_restore =
         |right: &Right| right.operation() == "Read" && ["sentiment.windows", "sentiment.alerts"].contains(&right.name.as_str());
-    for right in of("monitor").into_iter().filter(|right| !is_for_a_restore(right)) {
+    // Alerts do not need it: a monitor goes on.
+    let is_for_operators = |right: &Right| right.name == "sentiment.actions";
+    for right in of("monitor").into_iter().filter(|right| !is_for_a_restore(right) && !is_for_operators(right)) {
         without(right, &mut || monitor.run(&news.site, "monitor").wait_for_end("the refusal"));
     }
     let mut judging = monitor.run(&news.site, "monitor");
@@ -314,6 +317,29 @@ fn the_rights_of_the_guide_are_enough_and_each_is_needed_and_named_where_it_is_m
     for right in of("monitor").into_iter().filter(|right| is_for_a_restore(right)) {
         without(right, &mut || monitor.run(&news.site, "monitor").wait_for_end("the refusal"));
     }
+
+    let operator = news.site.operator();
+    let tokens = news.site.folder.path().join("tokens");
+    let environment = [monitor.environment(), vec![("BELLWETHER_HTTP__TOKENS".to_owned(), tokens.display().to_string())]].concat();
+    let environment: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let [read, write] = ["Read", "Write"]
+        .map(|operation| of("monitor").into_iter().find(|right| is_for_operators(right) && right.operation() == operation).unwrap());
+    rights.withdraw(read);
+    let asked = news.site.run_with("monitor", &environment);
+    let health = || ask(asked.http, &operator, "GET /status", &json!({})).1["health"].clone();
+    let mend = |operation: &str| format!("give this user {operation} on the topic \"sentiment.actions\" (docs/operations.md, \"Rights\")");
+    let is_missed = |reason: &Value| reason.as_str().unwrap().contains(&mend("Read"));
+    wait_for("the page", 60, || get(asked.http, "/live"));
+    wait_for("the refusal", 60, || health()["reasons"].as_array().unwrap().iter().any(is_missed).then_some(()));
+    rights.grant(read);
+    wait_for("all to be well", 60, || (health()["state"] == "ok").then_some(()));
+    let silence = || ask(asked.http, &operator, "POST /api/v1/silences", &json!({"subject": "market", "for": "1h"}));
+    rights.withdraw(write);
+    let (status, answer) = silence();
+    assert!(status == 503 && answer["error"].as_str().unwrap().contains(&mend("Write")), "{status} {answer}");
+    rights.grant(write);
+    assert_eq!(silence().0, 200);
+    finish(vec![asked]);
 
     let mut judging = monitor.run(&news.site, "monitor");
     judging.wait_ready();

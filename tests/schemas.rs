@@ -7,7 +7,9 @@ use serde_json::Value;
 
 #[test]
 fn every_schema_is_valid_and_accepts_its_examples() {
-    for topic in ["news.raw", "news.scored", "news.observations", "sentiment.windows", "sentiment.alerts", "news.feeds"] {
+    for topic in
+        ["news.raw", "news.scored", "news.observations", "sentiment.windows", "sentiment.alerts", "sentiment.actions", "news.feeds"]
+    {
         let text = std::fs::read_to_string(root().join(format!("schemas/{topic}.json"))).unwrap();
         let schema: Value = serde_json::from_str(&text).unwrap();
         assert!(jsonschema::meta::is_valid(&schema), "{topic}");

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{Broker, Site, free_port, get, produce, read_topic, root, wait_for};
+use common::{Broker, Process, Site, ask, finish, free_port, get, produce, read_topic, root, wait_for};
 use openssl::hash::MessageDigest;
 use openssl::pkey::PKey;
 use openssl::sign::Signer;
@@ -150,7 +150,7 @@ fn alert(subject: &str, sequence: u64) -> Value {
         json!((chrono::Utc::now() - chrono::Duration::minutes(minutes)).to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
     };
     let changes = [
-        ("id", json!(format!("level-market/{subject}/start"))),
+        ("id", json!(format!("level-market/{subject}/2026-11-30T02:59:00.000Z"))),
         ("rule", json!("level-market")),
         ("subject", json!(subject)),
         ("transition", json!(["firing", "escalated", "resolved"][sequence as usize])),
@@ -260,7 +260,7 @@ fn every_transition_comes_signed_under_one_id_and_in_order_whatever_receivers_do
     }
     assert!(desk.seen().len() > 12, "some came more than once");
     // After a kill a transition may come again, but never behind a later one of its alert.
-    for id in subjects.map(|subject| format!("level-market/{subject}/start")) {
+    for id in subjects.map(|subject| format!("level-market/{subject}/2026-11-30T02:59:00.000Z")) {
         let sequences: Vec<u64> = desk.taken().into_iter().filter(|(of, _)| *of == id).map(|(_, sequence)| sequence).collect();
         assert_eq!(sequences, [0, 1, 2], "{id}");
         let all: Vec<u64> = desk
@@ -333,13 +333,19 @@ impl Alertmanager {
         alertmanager
     }
 
-    /// What is active, by severity.
+    /// What is active, by subject and severity.
     fn active(&self) -> BTreeMap<String, Value> {
         let (_, body) = get(self.address, "/api/v2/alerts?active=true").unwrap();
         let alerts: Vec<Value> = serde_json::from_str(&body).unwrap_or_else(|error| {
             panic!("{error}: {body}\n{}", std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default())
         });
-        alerts.into_iter().map(|alert| (alert["labels"]["severity"].as_str().unwrap().to_owned(), alert)).collect()
+        let label = |alert: &Value, name: &str| alert["labels"][name].as_str().unwrap().to_owned();
+        alerts.into_iter().map(|alert| (format!("{} {}", label(&alert, "subject"), label(&alert, "severity")), alert)).collect()
+    }
+
+    /// Waits until exactly these are.
+    fn wait_for_active(&self, expected: &[&str]) {
+        wait_for(&format!("{expected:?} to be active"), 30, || self.active().keys().eq(expected).then_some(()));
     }
 }
 
@@ -349,6 +355,8 @@ impl Drop for Alertmanager {
         let _ = self.child.wait();
     }
 }
+
+const BANKS: &str = "group:regional-banks";
 
 #[test]
 fn an_alertmanager_has_what_fires_and_no_longer_what_is_resolved() {
@@ -361,31 +369,128 @@ fn an_alertmanager_has_what_fires_and_no_longer_what_is_resolved() {
     let mut process = site.deliver();
     process.wait_ready();
 
-    let fired = alert("group:regional-banks", 0);
+    let fired = alert(BANKS, 0);
     tell(&fired);
     let active = wait_for("the alert", 30, || Some(alertmanager.active()).filter(|active| !active.is_empty()));
-    let told = &active["warning"];
-    assert_eq!(told["labels"], json!({"alertname": "level-market", "subject": "group:regional-banks", "severity": "warning"}));
+    let told = &active["group:regional-banks warning"];
+    assert_eq!(told["labels"], json!({"alertname": "level-market", "subject": BANKS, "severity": "warning"}));
     assert_eq!(told["annotations"]["summary"], fired["why"]);
     assert_eq!(told["annotations"]["evidence"], fired["evidence"][0]["url"]);
     assert_eq!(told["startsAt"], fired["started_at"]);
 
     // The next process knows from the topic what is open, and tells it again.
     process.kill();
-    let ends = told["endsAt"].clone();
+    let ends = |active: &BTreeMap<String, Value>| active["group:regional-banks warning"]["endsAt"].as_str().unwrap().to_owned();
     let mut process = site.deliver();
     process.wait_ready();
-    wait_for("it to be told again", 60, || (alertmanager.active()["warning"]["endsAt"].as_str() > ends.as_str()).then_some(()));
+    wait_for("it to be told again", 60, || (ends(&alertmanager.active()) > ends(&active)).then_some(()));
 
-    tell(&alert("group:regional-banks", 1));
-    let active = wait_for("the alert to be critical", 30, || Some(alertmanager.active()).filter(|active| active.contains_key("critical")));
-    assert_eq!(active.len(), 1, "it is not a warning as well: {active:?}");
-    tell(&alert("group:regional-banks", 2));
-    wait_for("the alert to be resolved", 30, || alertmanager.active().is_empty().then_some(()));
+    tell(&alert(BANKS, 1));
+    // It is not a warning as well.
+    alertmanager.wait_for_active(&["group:regional-banks critical"]);
+    tell(&alert(BANKS, 2));
+    alertmanager.wait_for_active(&[]);
     let (exit, log) = process.terminate();
     assert!(exit.success() && read_topic(&site.brokers, "sentiment.undelivered").is_empty(), "{exit}:\n{log}");
 
     let output = site.command(&["alert", "test"]).output().unwrap();
     assert!(output.status.success() && said(&output).contains("taken: 200 OK"), "{}", said(&output));
-    assert_eq!(alertmanager.active()["warning"]["labels"]["alertname"], "test");
+    assert_eq!(alertmanager.active().into_values().next().unwrap()["labels"]["alertname"], "test");
+    nothing_new_of_a_silenced_subject_is_told_until_the_silence_is_over(&broker);
+}
+
+/// On the broker of another test, with topics and groups of its own.
+fn nothing_new_of_a_silenced_subject_is_told_until_the_silence_is_over(broker: &Broker) {
+    let (alertmanager, desk) = (Alertmanager::start(), Hook::start(&[Answer::Status(200)]));
+    let topics = ["raw", "scored", "observations", "windows", "alerts", "dead", "undelivered", "feeds", "actions"];
+    let topics: String = topics.iter().map(|topic| format!("{topic} = 'silences.{topic}'\n")).collect();
+    let site = Site::new(
+        broker,
+        &format!(
+            "[kafka]\ngroup = 'silences'\n[kafka.topics]\n{topics}{SOON_GONE}[http]\ntokens = 'tokens'\n\
+             [webhooks.desk]\nurl = 'http://{}'\nsecret = '{}'\n[webhooks.pager]\nurl = 'http://{}'\nformat = 'alertmanager'\n",
+            desk.address,
+            secret(1),
+            alertmanager.address,
+        ),
+    );
+    let operator = site.operator();
+    site.create_topics();
+    let (mut asked, mut other, mut process) = (site.run("monitor"), site.run("monitor"), site.deliver());
+    let act = |at: &Process, what: &str, body: Value| {
+        let (status, answer) = ask(at.http, &operator, what, &body);
+        assert_eq!(status, 200, "{what} {body}: {answer}");
+        answer
+    };
+    let tell = |alerts: &[&Value]| {
+        let records: Vec<Raw> = alerts.iter().map(|alert| record(alert, 1)).collect();
+        produce(&site.brokers, "silences.alerts", &records);
+    };
+    let taken = |expected: &[(&str, u64)]| {
+        let id = |(subject, sequence): &(&str, u64)| (alert(subject, *sequence)["id"].as_str().unwrap().to_owned(), *sequence);
+        let expected: Vec<(String, u64)> = expected.iter().map(id).collect();
+        wait_for(&format!("{expected:?} to be taken"), 30, || (desk.taken().len() >= expected.len()).then_some(()));
+        assert_eq!(desk.taken(), expected);
+    };
+    [&mut asked, &mut other, &mut process].into_iter().for_each(Process::wait_ready);
+    tell(&[&alert(BANKS, 0)]);
+    alertmanager.wait_for_active(&["group:regional-banks warning"]);
+    taken(&[(BANKS, 0)]);
+    let (exit, log) = process.terminate();
+    assert!(exit.success(), "{exit}:\n{log}");
+
+    // Who asks one process is heard by all.
+    let acknowledged = act(&asked, "POST /api/v1/acknowledgements", json!({"alert": alert(BANKS, 0)["id"], "note": "mine"}));
+    assert_eq!((&acknowledged["by"], &acknowledged["note"]), (&json!("ops"), &json!("mine")));
+    let silenced =
+        [BANKS, "market", "entity:one"].map(|subject| act(&asked, "POST /api/v1/silences", json!({"subject": subject, "for": "1h"})));
+    let shown = || act(&other, "GET /api/v1/snapshot", json!({}))["actions"].clone();
+    let all = json!({"acknowledgements": [acknowledged], "silences": [silenced[2], silenced[0], silenced[1]]});
+    wait_for("the other one to show it", 30, || (shown() == all).then_some(()));
+
+    // Of what is silenced nobody hears that it fires or grows worse, over a restart as well.
+    let mut process = site.deliver();
+    process.wait_ready();
+    let market = alert("market", 0);
+    tell(&[&alert(BANKS, 1), &market, &alert("entity:one", 0), &alert("entity:two", 0)]);
+    taken(&[(BANKS, 0), ("entity:two", 0)]);
+    alertmanager.wait_for_active(&["entity:two warning", "group:regional-banks warning"]);
+    let before = alertmanager.active();
+    let (exit, log) = process.terminate();
+    assert!(exit.success() && log.contains("withheld: its subject is silenced"), "{exit}:\n{log}");
+    // A silence that ends by itself.
+    let now = chrono::Utc::now();
+    let until = now + chrono::Duration::seconds(4);
+    let brief = json!({"schema": 1, "kind": "silence", "subject": "entity:three", "by": "ops", "at": now, "until": until, "note": ""});
+    produce(&site.brokers, "silences.actions", &[(None, Some("silence/entity:three".into()), brief.to_string().into_bytes())]);
+    let mut process = site.deliver();
+    process.wait_ready();
+    wait_for("what was told to be told again", 30, || {
+        let now = alertmanager.active();
+        assert!(now.keys().eq(before.keys()), "{now:?}");
+        now.iter().all(|(name, alert)| alert["endsAt"].as_str() > before[name]["endsAt"].as_str()).then_some(())
+    });
+    tell(&[&alert("entity:three", 0)]);
+    taken(&[(BANKS, 0), ("entity:two", 0), ("entity:three", 0)]);
+    assert!(chrono::Utc::now() >= until);
+    alertmanager.wait_for_active(&["entity:three warning", "entity:two warning", "group:regional-banks warning"]);
+    // But that it is over, if anybody knew of it.
+    tell(&[&alert("entity:one", 2), &alert(BANKS, 2)]);
+    taken(&[(BANKS, 0), ("entity:two", 0), ("entity:three", 0), (BANKS, 2)]);
+    alertmanager.wait_for_active(&["entity:three warning", "entity:two warning"]);
+
+    // Lifted at the other process: what is still open is told, as it stands in the topic.
+    act(&other, "DELETE /api/v1/silences", json!({"subject": "market"}));
+    taken(&[(BANKS, 0), ("entity:two", 0), ("entity:three", 0), (BANKS, 2), ("market", 0)]);
+    assert_eq!(desk.seen().last().unwrap().body, market.to_string().into_bytes());
+    alertmanager.wait_for_active(&["entity:three warning", "entity:two warning", "market warning"]);
+
+    let schema: Value = serde_json::from_str(&std::fs::read_to_string(root().join("schemas/sentiment.actions.json")).unwrap()).unwrap();
+    let (written, lifted): (Vec<_>, Vec<_>) =
+        read_topic(&site.brokers, "silences.actions").into_iter().partition(|record| !record.payload.is_empty());
+    assert!(written.iter().all(|record| jsonschema::is_valid(&schema, &record.json())));
+    assert_eq!((written.len(), lifted.len(), lifted[0].key.as_deref()), (5, 1, Some("silence/market")));
+    let logs = finish(vec![process, asked, other]);
+    assert!(logs.contains("an operator has acted") && !logs.contains("mine"), "{logs}");
+    assert!(read_topic(&site.brokers, "silences.undelivered").is_empty());
 }

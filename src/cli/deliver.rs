@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::{ConfigArgument, Failure};
+use crate::actions::Actions;
 use crate::config::{Config, listen_address};
 use crate::http;
 use crate::kafka::topics::partition_count;
@@ -14,7 +15,8 @@ use crate::notify::{self, Standing};
 #[derive(clap::Args)]
 #[command(after_help = "\
 Reads sentiment.alerts, for each [webhooks.NAME] with a consumer group of its own, until SIGTERM or Ctrl-C. A webhook that is new is
-told what happens from then on. What a receiver does not take within give_up_after goes to sentiment.undelivered.
+told what happens from then on. What a receiver does not take within give_up_after goes to sentiment.undelivered. What is new of a subject
+that operators have silenced waits until the silence is over.
 
 Try the receivers first: bellwether alert test -c bellwether.toml")]
 pub struct Arguments {
@@ -28,19 +30,23 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let lines = notify::lines(&config, None)?;
     let stop = CancellationToken::new();
     super::stop_on_signals(&stop)?;
-    let (metrics, standing) = (Arc::new(Metrics::new()), Arc::new(Standing::of(&lines)));
+    let (metrics, standing, actions) = (Arc::new(Metrics::new()), Arc::new(Standing::of(&lines)), Arc::new(Actions::default()));
     if let Some(address) = listen_address(&config.deliver.metrics_listen) {
-        let asked = standing.clone();
-        let not_ready = move || asked.not_ready();
+        let (asked, known) = (standing.clone(), actions.clone());
+        let not_ready = move || {
+            let unknown = (!known.are_known()).then(|| "the actions of operators are being read".to_owned());
+            asked.not_ready().into_iter().chain(unknown).collect()
+        };
         let address = http::serve_metrics("deliver.metrics_listen", address, &config.http, metrics.clone(), not_ready, stop.clone())?;
         tracing::info!(url = %format!("http://{address}/metrics"), "metrics and health");
     }
     let topics = &config.kafka.topics;
     partition_count(&config.kafka, &topics.alerts, "Read")?;
     partition_count(&config.kafka, &topics.undelivered, "Write")?;
+    partition_count(&config.kafka, &topics.actions, "Read")?;
     for (line, _) in &lines {
         tracing::info!(webhook = line.name, host = line.host(), "delivers to");
     }
-    notify::deliver(&config, lines, &metrics, &standing, &stop)?;
+    notify::deliver(&config, lines, &metrics, &standing, &actions, &stop)?;
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -22,7 +23,7 @@ use crate::detect::life::Transition;
 use crate::enrich::Watchlist;
 use crate::kafka::embedded::EmbeddedBroker;
 use crate::kafka::producer::{Outgoing, Publisher};
-use crate::kafka::reader::follow;
+use crate::kafka::reader::{Followed, follow};
 use crate::kafka::topics::max_record_bytes;
 use crate::metrics::Metrics;
 use crate::news::EventTime;
@@ -75,7 +76,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     watchlist.check_subjects(&config)?;
 
     let partitions = config.kafka.create.partitions;
-    let topics: Vec<(String, i32)> = config.kafka.topics.of_roles().iter().map(|(_, name)| ((*name).to_owned(), partitions)).collect();
+    let names = &config.kafka.topics;
+    let names = names.of_roles().into_iter().map(|(_, name)| name).chain([names.actions.as_str()]);
+    let topics: Vec<(String, i32)> = names.map(|name| (name.to_owned(), partitions)).collect();
     let broker = EmbeddedBroker::start(&topics)?;
     config.kafka.transactions = false;
     config.kafka.brokers = broker.address().to_owned();
@@ -95,7 +98,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let bar = progress_bar(scenario.len());
     let seen = Arc::new(Seen::default());
     let watching = Arc::new(AtomicBool::new(true));
-    let watcher = watch(config.kafka.clone(), partitions, seen.clone(), bar.clone(), watching.clone())?;
+    let watchers = watch(&config.kafka, partitions, &seen, &bar, &watching)?;
 
     wait_until_ready(&service, &stop);
     let started = Instant::now();
@@ -109,7 +112,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     service.running.wait()?;
     watching.store(false, Ordering::SeqCst);
-    let _ = watcher.join();
+    watchers.into_iter().for_each(|watcher| drop(watcher.join()));
     if arguments.once && !(fired && complete) {
         let why = if complete { "no alert fired" } else { "not every item is accounted for" };
         return Err(anyhow::anyhow!("the demo did not end as it should: {why}").into());
@@ -168,34 +171,38 @@ fn say(bar: &ProgressBar, text: &str) {
 
 /// Subscribes to what comes out, as any user of the topics would.
 fn watch(
-    kafka: KafkaConfig,
+    kafka: &KafkaConfig,
     partitions: i32,
-    seen: Arc<Seen>,
-    bar: ProgressBar,
-    watching: Arc<AtomicBool>,
-) -> Result<std::thread::JoinHandle<()>, Failure> {
-    let body = move || {
-        let names = kafka.topics.clone();
-        let topics = [(names.scored.as_str(), partitions), (names.dead.as_str(), partitions), (names.alerts.as_str(), partitions)];
-        let each = |topic: &str, payload: &[u8]| {
-            if topic == names.dead {
-                seen.dead.fetch_add(1, Ordering::SeqCst);
-            } else if topic == names.scored {
-                if let Ok(Value::Object(fields)) = serde_json::from_slice(payload)
-                    && let Some(id) = fields.get("id").and_then(Value::as_str)
-                {
-                    seen.scored.lock().expect("no holder of this lock panics").insert(id.to_owned());
+    seen: &Arc<Seen>,
+    bar: &ProgressBar,
+    watching: &Arc<AtomicBool>,
+) -> Result<Vec<JoinHandle<()>>, Failure> {
+    let watch_one = |topic: &String| {
+        let (kafka, topic, seen, bar, watching) = (kafka.clone(), topic.clone(), seen.clone(), bar.clone(), watching.clone());
+        let body = move || {
+            let names = &kafka.topics;
+            let each = |followed: Followed<'_>| {
+                let Followed::Record { payload, .. } = followed else { return };
+                if topic == names.dead {
+                    seen.dead.fetch_add(1, Ordering::SeqCst);
+                } else if topic == names.scored {
+                    if let Ok(Value::Object(fields)) = serde_json::from_slice(payload)
+                        && let Some(id) = fields.get("id").and_then(Value::as_str)
+                    {
+                        seen.scored.lock().expect("no holder of this lock panics").insert(id.to_owned());
+                    }
+                } else if let Ok(alert) = serde_json::from_slice::<AlertRecord>(payload) {
+                    say(&bar, &alert_text(&alert));
+                    seen.alerts.lock().expect("no holder of this lock panics").push(alert);
                 }
-            } else if let Ok(alert) = serde_json::from_slice::<AlertRecord>(payload) {
-                say(&bar, &alert_text(&alert));
-                seen.alerts.lock().expect("no holder of this lock panics").push(alert);
+            };
+            if let Err(error) = follow(&kafka, &topic, partitions, || watching.load(Ordering::SeqCst), each) {
+                eprintln!("{topic} cannot be watched: {error}");
             }
         };
-        if let Err(error) = follow(&kafka, &topics, || watching.load(Ordering::SeqCst), each) {
-            eprintln!("the topics cannot be watched: {error}");
-        }
+        Ok(std::thread::Builder::new().name("demo-watch".into()).spawn(body)?)
     };
-    Ok(std::thread::Builder::new().name("demo-watch".into()).spawn(body)?)
+    [&kafka.topics.scored, &kafka.topics.dead, &kafka.topics.alerts].into_iter().map(watch_one).collect()
 }
 
 fn alert_text(alert: &AlertRecord) -> String {

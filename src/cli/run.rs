@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{ConfigArgument, Failure};
+use crate::actions::Action;
 use crate::audit::{Audit, Event, PROCESS};
 use crate::classify::{Classify, OnnxClassifier};
 use crate::config::Config;
@@ -75,15 +76,26 @@ fn serve(
     let within = config.http.time_limit.duration().mul_f64(0.5);
     let (kafka, max_bytes) = (config.kafka.clone(), max_record_bytes(&config));
     let service = Service::start(config, watchlist, roles, stop)?;
-    let push = Push::new(&kafka, max_bytes, service.metrics.clone(), within);
+    let push = Arc::new(Push::new(&kafka, max_bytes, service.metrics.clone(), within));
+    let cause = |error| match error {
+        kafka::Error::Publish { cause, .. } => cause,
+        error => error.to_string(),
+    };
+    let (topic, pushes) = (kafka.topics.raw, push.clone());
     let by_operators = move |items: &[Pushed]| {
         let records = items.iter().map(|item| (item.id.as_str(), item.record.as_slice()));
-        push.send(records).map_err(|error| match error {
-            kafka::Error::Publish { cause, .. } => cause,
-            error => error.to_string(),
-        })
+        pushes.send(&topic, records).map_err(cause)
     };
     service.board.push_by(Box::new(by_operators));
+    if roles.monitors() {
+        let (topic, audit) = (kafka.topics.actions, audit.clone());
+        let by_operators = move |action: &Action, actor: &str| {
+            push.send(&topic, [(action.key().as_str(), action.value().as_slice())].into_iter()).map_err(cause)?;
+            audit.tell(action.event(), actor, action.told());
+            Ok(())
+        };
+        service.board.act_by(Box::new(by_operators));
+    }
     if let Some(classify) = service.running.swap().inputs().classify {
         audit.tell(Event::ModelChanged, PROCESS, json!({"from": null, "to": classify.identity()}));
     }
@@ -162,9 +174,20 @@ impl Service {
             }
             false => None,
         };
-        let running = pipeline::start(config, watchlist, metrics.clone(), board.clone(), classify, roles, stop)?;
+        let running = pipeline::start(config.clone(), watchlist, metrics.clone(), board.clone(), classify, roles, stop.clone())?;
         let swap = running.swap();
         board.ask_by(Box::new(move |text| swap.inputs().read(text)));
+        // Alerts are judged without them, so nothing waits for them.
+        if roles.monitors() && page.is_some() {
+            let shown = board.clone();
+            let heard = move |heard: Result<(), kafka::Error>| {
+                if let Err(error) = &heard {
+                    tracing::warn!(%error, "the actions of operators cannot be read; it is tried again");
+                }
+                shown.trouble("actions", heard.err().map(|error| format!("the actions of operators cannot be read: {error}")));
+            };
+            board.actions().follow(&config.kafka, stop, heard)?;
+        }
         Ok(Self { board, metrics, running, page })
     }
 }

@@ -100,7 +100,8 @@ impl Config {
             format!("kafka.commit_interval = \"{}\" must be longer than nothing", kafka.commit_interval),
         );
         let mut names = kafka.topics.of_roles().to_vec();
-        names.extend([("feeds", kafka.topics.feeds.as_str()), ("undelivered", &kafka.topics.undelivered)]);
+        let topics = &kafka.topics;
+        names.extend([("feeds", topics.feeds.as_str()), ("undelivered", &topics.undelivered), ("actions", &topics.actions)]);
         for (index, (key, name)) in names.iter().enumerate() {
             check(!name.trim().is_empty(), format!("kafka.topics.{key} = \"\" must be a topic's name"));
             let twin = names[..index].iter().find(|(_, other)| other == name);

@@ -51,6 +51,19 @@ pub struct AlertRecord {
     pub config_version: String,
 }
 
+impl AlertRecord {
+    /// Whether a text has the form of an alert's id. Labels of topics may have a "/" in them.
+    pub fn is_id(text: &str) -> bool {
+        let parts = text.split_once('/').and_then(|(rule, rest)| rest.rsplit_once('/').map(|(subject, start)| (rule, subject, start)));
+        parts.is_some_and(|(rule, subject, start)| {
+            !rule.is_empty()
+                && !rule.contains(char::is_control)
+                && Subject::parse(subject).is_some()
+                && EventTime::parse(start).is_some_and(|at| at.to_string() == start)
+        })
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AlertWindow {
     pub start: EventTime,

@@ -9,6 +9,7 @@ use std::time::Instant;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::actions::{Action, Actions};
 use crate::classify::{Classify, OnnxClassifier};
 use crate::config::{Config, DecodeConfig};
 use crate::decode::Reason;
@@ -95,6 +96,9 @@ struct State {
 /// Asks for a reload in somebody's name: what has changed, or why nothing has.
 pub type Reload = dyn Fn(&str) -> Result<Value, String> + Send + Sync;
 
+/// Makes what an operator does known to all processes, in somebody's name, and waits until the brokers have it; or says why they do not. Blocking.
+pub type Act = dyn Fn(&Action, &str) -> Result<(), String> + Send + Sync;
+
 pub struct Board {
     config: RwLock<Arc<Config>>,
     watchlist: RwLock<Arc<Watchlist>>,
@@ -107,6 +111,9 @@ pub struct Board {
     push: OnceLock<Box<Push>>,
     /// Likewise.
     ask: OnceLock<Box<Ask>>,
+    /// Likewise.
+    act: OnceLock<Box<Act>>,
+    actions: Arc<Actions>,
 }
 
 fn rounded(value: f64) -> f64 {
@@ -116,16 +123,8 @@ fn rounded(value: f64) -> f64 {
 impl Board {
     pub fn new(config: Arc<Config>, watchlist: Arc<Watchlist>, metrics: Arc<Metrics>, roles: Roles) -> Self {
         let (config, watchlist) = (RwLock::new(config), RwLock::new(watchlist));
-        Self {
-            config,
-            watchlist,
-            metrics,
-            roles,
-            state: Mutex::default(),
-            reload: OnceLock::new(),
-            push: OnceLock::new(),
-            ask: OnceLock::new(),
-        }
+        let (reload, push, ask, act) = (OnceLock::new(), OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { config, watchlist, metrics, roles, state: Mutex::default(), reload, push, ask, act, actions: Arc::default() }
     }
 
     /// What operators ask for a reload; told once.
@@ -172,6 +171,26 @@ impl Board {
         state.version += 1;
         let version = state.version;
         state.tape.add(version, items);
+    }
+
+    /// What operators act on alerts by; told once.
+    pub fn act_by(&self, act: Box<Act>) {
+        let _ = self.act.set(act);
+    }
+
+    pub fn takes_actions(&self) -> bool {
+        self.act.get().is_some()
+    }
+
+    /// # Errors
+    /// Why it is not in Kafka.
+    pub fn act(&self, action: &Action, actor: &str) -> Result<(), String> {
+        self.act.get().map_or_else(|| Err("the process is starting".to_owned()), |act| act(action, actor))
+    }
+
+    /// What operators have done.
+    pub fn actions(&self) -> &Arc<Actions> {
+        &self.actions
     }
 
     /// What an item must be.
@@ -564,6 +583,7 @@ impl Board {
                 "recent": state.recent.iter().map(|(_, alert)| alert).collect::<Vec<_>>(),
             },
             "tape": state.tape.since(0),
+            "actions": self.actions.shown(EventTime::now(), |alert| state.open.contains_key(alert)),
         });
         (snapshot, state.version)
     }
@@ -595,6 +615,7 @@ impl Board {
                 "recent": state.recent.iter().filter(|(moved, _)| *moved > version).map(|(_, alert)| alert).collect::<Vec<_>>(),
             },
             "tape": state.tape.since(version),
+            "actions": self.actions.shown(EventTime::now(), |alert| state.open.contains_key(alert)),
         });
         (update, state.version)
     }

@@ -1,6 +1,7 @@
 //! Page, API, health and metrics, on threads and runtimes of their own, so that they answer while the pipeline works.
 
 mod access;
+mod actions;
 pub mod board;
 pub mod classify;
 mod limits;
@@ -221,6 +222,8 @@ fn page_router(shared: &Shared, with_metrics: bool) -> Router {
         .route("/api/v1/snapshot", get(|State(shared): State<Shared>| async move { Json(shared.board.snapshot().0) }))
         .route("/api/v1/events", get(events))
         .route("/api/v1/classify", post(classify::classify))
+        .route("/api/v1/acknowledgements", post(actions::acknowledge).delete(actions::withdraw))
+        .route("/api/v1/silences", post(actions::silence).delete(actions::lift))
         .route("/api/v1/reload", post(reload));
     if with_metrics {
         guarded = guarded.route("/metrics", get(metrics));

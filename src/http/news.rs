@@ -73,7 +73,7 @@ pub(super) async fn push(Operator(name): Operator, State(shared): State<Shared>,
     }
 }
 
-fn unreadable(rejection: &JsonRejection) -> Response {
+pub(super) fn unreadable(rejection: &JsonRejection) -> Response {
     error(rejection.status(), &rejection.body_text())
 }
 

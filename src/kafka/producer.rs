@@ -28,6 +28,7 @@ pub struct Outgoing<'a> {
     pub topic: &'a str,
     pub partition: Option<i32>,
     pub key: Option<&'a [u8]>,
+    /// Empty: none, which in a compacted topic deletes the key.
     pub payload: &'a [u8],
     /// Kafka timestamp; `None`: now.
     pub time: Option<EventTime>,
@@ -181,8 +182,10 @@ impl Publisher {
     /// [`Error::Publish`] where the client refuses the record or the queue stands still.
     pub fn send(&self, outgoing: Outgoing<'_>) -> Result<(), Error> {
         let sent = Sent { delay_since: outgoing.delay_since, origin: outgoing.origin };
-        let mut record: BaseRecord<'_, [u8], [u8], Box<Sent>> =
-            BaseRecord::with_opaque_to(outgoing.topic, Box::new(sent)).payload(outgoing.payload);
+        let mut record: BaseRecord<'_, [u8], [u8], Box<Sent>> = BaseRecord::with_opaque_to(outgoing.topic, Box::new(sent));
+        if !outgoing.payload.is_empty() {
+            record = record.payload(outgoing.payload);
+        }
         if let Some(key) = outgoing.key {
             record = record.key(key);
         }

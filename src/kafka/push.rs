@@ -25,18 +25,18 @@ impl Push {
         Self { config: config.clone(), max_bytes, metrics, limit, publisher: Mutex::default() }
     }
 
-    /// Publishes records with their keys to `news.raw`.
+    /// Publishes records with their keys.
     ///
     /// # Errors
     /// As [`Publisher::flush`]; some of the records may have been taken.
-    pub fn send<'a>(&self, records: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<(), Error> {
+    pub fn send<'a>(&self, topic: &str, records: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<(), Error> {
         let mut held = self.publisher.lock().unwrap_or_else(PoisonError::into_inner);
         let publisher = match held.take() {
             Some(publisher) => publisher,
             None => Publisher::new(&self.config, ROLE, self.max_bytes, self.metrics.clone())?,
         };
         for (key, payload) in records {
-            publisher.send(Outgoing { topic: &self.config.topics.raw, key: Some(key.as_bytes()), payload, ..Outgoing::default() })?;
+            publisher.send(Outgoing { topic, key: Some(key.as_bytes()), payload, ..Outgoing::default() })?;
         }
         // One that has failed goes with what it still has in line.
         publisher.flush(self.limit)?;

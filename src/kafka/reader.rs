@@ -27,6 +27,8 @@ pub struct Reader {
 pub struct Passing<'a> {
     pub partition: i32,
     pub offset: i64,
+    /// Kafka timestamp; now, where a record has none.
+    pub time: EventTime,
     pub payload: &'a [u8],
     /// Its place among those that are read, from 1.
     pub count: u64,
@@ -97,7 +99,9 @@ impl Reader {
                 Some(Ok(message)) => {
                     count += 1;
                     let payload = message.payload().unwrap_or_default();
-                    each(Passing { partition: message.partition(), offset: message.offset(), payload, count, at_most: at_most.max(count) });
+                    let time = message.timestamp().to_millis().map_or_else(EventTime::now, EventTime);
+                    let (partition, offset) = (message.partition(), message.offset());
+                    each(Passing { partition, offset, time, payload, count, at_most: at_most.max(count) });
                     last_progress = Instant::now();
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
@@ -177,31 +181,61 @@ impl Reader {
     }
 }
 
-/// Reads topics from their beginning and on, outside any consumer group, until `going` says no. For whoever watches:
-/// the demo and the tests.
+/// What [`follow`] comes upon.
+pub enum Followed<'a> {
+    /// Without a payload it deletes its key.
+    Record { key: &'a [u8], payload: &'a [u8] },
+    /// All that was there at first has come.
+    UpToDate,
+}
+
+/// Reads a topic from its beginning and on, outside any consumer group, until `going` says no. Brokers that go away are waited
+/// for.
 ///
 /// # Errors
-/// [`Error::Client`] where the topics cannot be assigned.
+/// [`Error::Client`] where the client's properties are not valid; [`Error::Denied`]; [`Error::Brokers`] where the topic is gone.
 pub fn follow(
     config: &KafkaConfig,
-    topics: &[(&str, i32)],
+    topic: &str,
+    partitions: i32,
     going: impl Fn() -> bool,
-    mut each: impl FnMut(&str, &[u8]),
+    mut each: impl FnMut(Followed<'_>),
 ) -> Result<(), Error> {
     let mut client = client_config(config);
-    client.set("group.id", format!("{}-reader", config.group)).set("enable.auto.commit", "false").set("isolation.level", "read_committed");
+    client.set("group.id", format!("{}-reader", config.group)).set("enable.auto.commit", "false");
+    client.set("isolation.level", "read_committed").set("enable.partition.eof", "true").set("auto.offset.reset", "earliest");
     let consumer: BaseConsumer<Quiet> = client.create_with_context(Quiet::default())?;
     let mut list = TopicPartitionList::new();
-    for (topic, partitions) in topics {
-        for partition in 0..*partitions {
-            list.add_partition_offset(topic, partition, Offset::Beginning)?;
-        }
+    let mut behind: BTreeSet<i32> = (0..partitions).collect();
+    for &partition in &behind {
+        list.add_partition_offset(topic, partition, Offset::Beginning)?;
     }
     consumer.assign(&list)?;
     while going() {
-        if let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) {
-            each(message.topic(), message.payload().unwrap_or_default());
+        match consumer.poll(Duration::from_millis(100)) {
+            Some(Ok(message)) => {
+                each(Followed::Record { key: message.key().unwrap_or_default(), payload: message.payload().unwrap_or_default() });
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                if behind.remove(&partition) && behind.is_empty() {
+                    each(Followed::UpToDate);
+                }
+            }
+            Some(Err(error)) => end_of_following(topic, error)?,
+            None => {}
         }
     }
     Ok(())
+}
+
+/// The client tries again by itself, but for what it will never be given.
+fn end_of_following(topic: &str, error: KafkaError) -> Result<(), Error> {
+    use RDKafkaErrorCode::{GroupAuthorizationFailed, UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
+    let asks = Asks { operation: "Read", topic: topic.to_owned(), ..Asks::default() };
+    match error.rdkafka_error_code() {
+        // Of a group that it is no member of.
+        None | Some(GroupAuthorizationFailed) => Ok(()),
+        Some(UnknownTopic | UnknownTopicOrPartition | UnknownPartition) => Err(error.into()),
+        Some(code) => asks.denied(code, format!("reading {topic:?}: {error}")).map_or(Ok(()), Err),
+    }
 }

@@ -8,6 +8,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::access::{self, Asks};
 use super::inquiry::Inquiry;
 use super::{Error, Quiet, client_config};
+use crate::actions;
 use crate::config::{Config, KafkaConfig};
 
 /// Partitions of the topics that roles need to know.
@@ -81,8 +82,8 @@ pub struct TopicPlan {
     pub settings: Vec<(&'static str, String)>,
 }
 
-/// What `topics create` makes: alerts and the memory of feeds are compacted, the rest is kept for a time. A dead letter holds a whole raw record
-/// and its headers, so that topic takes larger records than brokers do by default.
+/// What `topics create` makes: alerts and the memory of feeds are compacted, the rest is kept for a time, actions are both. A dead letter holds a
+/// whole raw record and its headers, so that topic takes larger records than brokers do by default.
 pub fn plan(config: &Config) -> Vec<TopicPlan> {
     let create = &config.kafka.create;
     let kept = |milliseconds: i64| vec![("cleanup.policy", "delete".to_owned()), ("retention.ms", milliseconds.to_string())];
@@ -103,6 +104,7 @@ pub fn plan(config: &Config) -> Vec<TopicPlan> {
         topic(&names.dead, output(kept(create.retention.ms()))),
         topic(&names.feeds, vec![("cleanup.policy", "compact".to_owned()), ("segment.bytes", FEEDS_SEGMENT.to_string())]),
         topic(&names.undelivered, output(kept(create.retention.ms()))),
+        topic(&names.actions, vec![("cleanup.policy", "compact,delete".to_owned()), ("retention.ms", actions::KEPT.ms().to_string())]),
     ]
 }
 

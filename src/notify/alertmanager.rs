@@ -78,6 +78,10 @@ impl Book {
             Transition::Escalated => {
                 json!([Open { severity: Severity::Warning, ..open.clone() }.told(alert.at), open.firing(now)])
             }
+            // Where its escalation was withheld, the warning is what the Alertmanager has.
+            Transition::Resolved if alert.severity == Severity::Critical => {
+                json!([open.told(alert.at), Open { severity: Severity::Warning, ..open.clone() }.told(alert.at)])
+            }
             Transition::Resolved => json!([open.told(alert.at)]),
         }
     }
@@ -88,6 +92,11 @@ impl Book {
             _ if self.0.len() >= MOST && !self.0.contains_key(&alert.id) => {}
             _ => drop(self.0.insert(alert.id.clone(), Open::of(alert, partition))),
         }
+    }
+
+    /// Whether an alert is told again.
+    pub fn has(&self, alert: &AlertRecord) -> bool {
+        self.0.contains_key(&alert.id)
     }
 
     pub fn forget(&mut self, partitions: &[i32]) {
@@ -128,6 +137,20 @@ mod tests {
         let of = |place: usize| (told[place]["labels"]["severity"].clone(), told[place]["endsAt"].clone());
         assert_eq!(of(0), (json!("warning"), json!(EventTime(2_000))));
         assert_eq!(of(1), (json!("critical"), json!(NOW.plus(HOLDS_MS))));
+    }
+
+    #[test]
+    fn an_alert_that_was_critical_ends_as_whatever_it_was_told_to_be() {
+        let mut resolved = alert("group:banks", 1_000, 5_000, Transition::Resolved);
+        let ended = |resolved: &AlertRecord| -> Vec<Value> {
+            let told = Book::tell(resolved, NOW);
+            let told = told.as_array().unwrap().iter().filter(|told| told["endsAt"] == json!(EventTime(5_000)));
+            told.map(|told| told["labels"]["severity"].clone()).collect()
+        };
+        resolved.severity = Severity::Warning;
+        assert_eq!(ended(&resolved), ["warning"]);
+        resolved.severity = Severity::Critical;
+        assert_eq!(ended(&resolved), ["critical", "warning"]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod alertmanager;
 pub mod post;
 mod receiver;
 pub mod signature;
+mod withheld;
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::channel;
@@ -16,6 +17,7 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::actions::Actions;
 use crate::config::{Config, Format, WebhookConfig};
 use crate::detect::AlertRecord;
 use crate::kafka;
@@ -131,7 +133,7 @@ impl Standing {
     }
 }
 
-/// Delivers until `stop`, or until one of them cannot go on.
+/// Delivers until `stop`, or until one of them cannot go on. Nothing is told before `actions` are known, which are followed here.
 ///
 /// # Errors
 /// [`Error::Kafka`] where only a person can mend it; [`Error::Panicked`].
@@ -140,14 +142,26 @@ pub fn deliver(
     lines: Vec<(Line, WebhookConfig)>,
     metrics: &Arc<Metrics>,
     standing: &Arc<Standing>,
+    actions: &Arc<Actions>,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
+    let unread = Arc::new(Mutex::new(None));
+    let (refused, stopping) = (unread.clone(), stop.clone());
+    actions.follow(&config.kafka, stop.clone(), move |heard| match heard {
+        Ok(()) => {}
+        Err(error) if error.is_passing() => tracing::warn!(%error, "the actions of operators cannot be read; it is tried again"),
+        Err(error) => {
+            *refused.lock().expect("no holder of this lock panics") = Some(error);
+            stopping.cancel();
+        }
+    })?;
     let (sender, ended) = channel();
     for (line, webhook) in lines {
         metrics.start_webhook_at_zero(&line.name);
         // So that a group is named, and a role counted, as everywhere; one for each webhook of the configuration.
         let role: &'static str = Box::leak(format!("webhook-{}", line.name).into_boxed_str());
-        let receiver = Receiver { config: config.clone(), line, webhook, metrics: metrics.clone(), standing: standing.clone(), role };
+        let (config, metrics, standing, actions) = (config.clone(), metrics.clone(), standing.clone(), actions.clone());
+        let receiver = Receiver { config, line, webhook, metrics, standing, actions, role };
         let (sender, stop) = (sender.clone(), stop.clone());
         let body = move || {
             let name = receiver.line.name.clone();
@@ -164,7 +178,8 @@ pub fn deliver(
     for result in ended {
         outcome = outcome.and(result);
     }
-    outcome
+    let unread = unread.lock().expect("no holder of this lock panics").take();
+    outcome.and(unread.map_or(Ok(()), |error| Err(error.into())))
 }
 
 /// As a role of `bellwether run`: a failure that may pass ends one, and the next goes on from what is committed.

@@ -1,4 +1,5 @@
-//! One webhook: transitions in the order of their partition, each tried until it is taken or given up, and only then committed.
+//! One webhook: transitions in the order of their partition, each tried until it is taken or given up, and only then committed. What is new
+//! of a silenced subject waits beside, and goes before all others when the silence is over.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -9,9 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::alertmanager::{Book, REPEAT};
 use super::post::{Outcome, Said};
+use super::withheld::{Verdict, Withheld};
 use super::{Line, Standing};
+use crate::actions::Actions;
 use crate::config::{Config, Format, Start, WebhookConfig};
-use crate::detect::AlertRecord;
+use crate::detect::life::Transition;
+use crate::detect::{AlertRecord, Severity};
 use crate::kafka::Error;
 use crate::kafka::consumer::{Committer, Offsets, Record, Source, SourceEvent};
 use crate::kafka::group::begin_at_end;
@@ -37,14 +41,25 @@ pub struct Receiver {
     pub webhook: WebhookConfig,
     pub metrics: Arc<Metrics>,
     pub standing: Arc<Standing>,
+    pub actions: Arc<Actions>,
     pub role: &'static str,
 }
 
-/// A record that is tried.
+/// The transition that is tried.
 struct Trying {
+    record: Record,
+    /// It was withheld before, and what is committed is behind it.
+    late: bool,
     attempts: u32,
     since: Instant,
     due: Instant,
+}
+
+impl Trying {
+    fn begin(record: Record, late: bool) -> Self {
+        let now = Instant::now();
+        Self { record, late, attempts: 0, since: now, due: now }
+    }
 }
 
 /// One membership of the group.
@@ -56,6 +71,9 @@ struct Run<'run> {
     undelivered: Publisher,
     waiting: VecDeque<Record>,
     trying: Option<Trying>,
+    withheld: Withheld,
+    /// By partition, what is committed or could be: the next record that was neither told nor withheld.
+    next: BTreeMap<i32, i64>,
     /// For an Alertmanager.
     book: Option<Book>,
     repeat_at: Instant,
@@ -81,6 +99,8 @@ impl Receiver {
             undelivered: Publisher::new(kafka, self.role, max_record_bytes(&self.config), self.metrics.clone())?,
             waiting: VecDeque::new(),
             trying: None,
+            withheld: Withheld::default(),
+            next: BTreeMap::new(),
             book: (self.webhook.format == Format::Alertmanager).then(Book::default),
             repeat_at: Instant::now() + REPEAT,
             stop,
@@ -102,8 +122,11 @@ impl Run<'_> {
         if self.stop.is_cancelled() {
             return Ok(false);
         }
-        let until_due = self.trying.as_ref().map_or(Duration::ZERO, |trying| trying.due.saturating_duration_since(Instant::now()));
-        let patience = if self.waiting.is_empty() { TICK } else { until_due.min(TICK) };
+        let patience = match &self.trying {
+            Some(trying) => trying.due.saturating_duration_since(Instant::now()).min(TICK),
+            None if self.waiting.is_empty() || !self.receiver.actions.are_known() => TICK,
+            None => Duration::ZERO,
+        };
         if self.waiting.len() >= WAITING {
             wait(&self.stop, patience);
             return Ok(true);
@@ -115,11 +138,10 @@ impl Run<'_> {
                 self.receiver.standing.set(&self.receiver.line.name, true);
             }
             Some(SourceEvent::Revoked { partitions, done, .. }) => {
-                let front = self.waiting.front().map(|record| (record.partition, record.offset));
                 self.waiting.retain(|record| !partitions.contains(&record.partition));
-                if front != self.waiting.front().map(|record| (record.partition, record.offset)) {
-                    self.trying = None;
-                }
+                self.trying.take_if(|trying| partitions.contains(&trying.record.partition));
+                self.withheld.forget(&partitions);
+                self.next.retain(|partition, _| !partitions.contains(partition));
                 if let Some(book) = &mut self.book {
                     book.forget(&partitions);
                 }
@@ -132,63 +154,111 @@ impl Run<'_> {
         Ok(true)
     }
 
-    /// What is open, of what was told of these partitions: the topic says it.
+    /// What was withheld of these partitions, and what is open of what was told: commit and topic say it.
     fn recall(&mut self, partitions: &[i32]) -> Result<(), Error> {
-        let Some(book) = &mut self.book else { return Ok(()) };
-        let mut told = BTreeMap::new();
         for &partition in partitions {
-            let committed = self.committer.committed(partition, PATIENCE)?;
-            told.insert(partition, committed.map_or(0, |(next, _)| next));
+            if let Some((next, metadata)) = self.committer.committed(partition, PATIENCE)? {
+                self.next.insert(partition, next);
+                self.withheld.restore(partition, &metadata);
+            }
         }
-        let (receiver, spans) = (self.receiver, partitions.iter().map(|partition| (*partition, None)).collect::<Vec<_>>());
-        self.reader.read(&receiver.config.kafka.topics.alerts, &spans, |passing| {
-            if passing.offset < told[&passing.partition]
-                && let Ok(alert) = serde_json::from_slice::<AlertRecord>(passing.payload)
-                && receiver.repeats(&alert)
-            {
-                book.note(&alert, passing.partition);
+        if self.book.is_none() && self.withheld.is_empty() {
+            return Ok(());
+        }
+        let Self { receiver, reader, withheld, book, next, .. } = self;
+        let spans: Vec<_> = partitions.iter().map(|partition| (*partition, None)).collect();
+        reader.read(&receiver.config.kafka.topics.alerts, &spans, |passing| {
+            if next.get(&passing.partition).is_none_or(|next| passing.offset >= *next) {
+                return;
+            }
+            let Ok(mut alert) = serde_json::from_slice::<AlertRecord>(passing.payload) else { return };
+            let (partition, offset, time) = (passing.partition, passing.offset, passing.time);
+            let record = || Record { partition, offset, time, key: Some(alert.id.clone().into()), payload: passing.payload.to_vec() };
+            let heard = withheld.recall(partition, &alert, record);
+            let Some(book) = book.as_mut().filter(|_| receiver.repeats(&alert)) else { return };
+            match heard {
+                None => book.note(&alert, partition),
+                // As it was told: its escalation was withheld.
+                Some(true) if !book.has(&alert) => {
+                    alert.severity = Severity::Warning;
+                    book.note(&alert, partition);
+                }
+                Some(_) => {}
             }
         })?;
         self.repeat_at = Instant::now();
         Ok(())
     }
 
-    /// Tries the first of what waits, when it is time.
+    /// What is to be tried now, unless something is: first what was withheld and may be told.
+    fn first(&mut self) -> Option<Trying> {
+        let (actions, now) = (&self.receiver.actions, EventTime::now());
+        let late = self.withheld.due(|subject| actions.is_silenced(subject, now)).cloned();
+        late.map(|record| Trying::begin(record, true)).or_else(|| self.waiting.pop_front().map(|record| Trying::begin(record, false)))
+    }
+
+    /// Tries one transition, when it is time.
     fn attempt(&mut self) -> Result<(), Error> {
-        let Some(record) = self.waiting.front() else { return Ok(()) };
-        let now = Instant::now();
-        if self.trying.as_ref().is_some_and(|trying| trying.due > now) {
+        let receiver = self.receiver;
+        if !receiver.actions.are_known() {
             return Ok(());
         }
-        let receiver = self.receiver;
-        let outcome = match serde_json::from_slice::<AlertRecord>(&record.payload) {
+        let Some(mut trying) = self.trying.take().or_else(|| self.first()) else { return Ok(()) };
+        if trying.due > Instant::now() {
+            self.trying = Some(trying);
+            return Ok(());
+        }
+        let (partition, record) = (trying.record.partition, &trying.record);
+        let alert = match serde_json::from_slice::<AlertRecord>(&record.payload) {
             // A record without content says only that one was deleted.
-            _ if record.payload.is_empty() => None,
-            Err(_) => Some(Outcome::Refused(Said::only("not a record of an alert"))),
-            Ok(alert) if !receiver.webhook.wants(&alert) => None,
-            Ok(alert) => {
-                let outcome = receiver.line.tell(&alert, &record.payload);
-                if let (Outcome::Taken(_), Some(book)) = (&outcome, &mut self.book)
-                    && receiver.repeats(&alert)
-                {
-                    book.note(&alert, record.partition);
-                }
-                Some(outcome)
+            _ if record.payload.is_empty() => return self.done(&trying, false),
+            Err(_) => {
+                self.give_up(record, &Said::only("not a record of an alert"))?;
+                return self.done(&trying, true);
             }
+            Ok(alert) => alert,
         };
-        match outcome {
-            None => return self.done(false),
-            Some(Outcome::Taken(_)) => receiver.count("delivered"),
-            Some(Outcome::Refused(said)) => self.give_up(&said)?,
-            Some(Outcome::Failed { said, not_before }) => {
-                let trying = self.trying.get_or_insert(Trying { attempts: 0, since: now, due: now });
+        if !receiver.webhook.wants(&alert) {
+            let settled = self.withheld.settle(partition, &alert);
+            return self.done(&trying, settled);
+        }
+        let silenced = receiver.actions.is_silenced(&alert.subject, EventTime::now());
+        // What a receiver may have taken, although it did not say so, is told to the end.
+        let verdict = if trying.attempts > 0 { Verdict::Tell } else { self.withheld.verdict(partition, &alert, silenced) };
+        let webhook = &receiver.line.name;
+        match verdict {
+            Verdict::Tell if silenced && trying.attempts == 0 && alert.transition != Transition::Resolved => {
+                tracing::warn!(webhook, alert = alert.id, "told although its subject is silenced: as much is withheld as can be");
+            }
+            Verdict::Tell => {}
+            Verdict::Withhold => {
+                tracing::info!(webhook, alert = alert.id, "withheld: its subject is silenced");
+                // Its firing was told, where this webhook wants warnings.
+                let heard = alert.transition == Transition::Escalated && receiver.webhook.severity == Severity::Warning;
+                self.withheld.keep(&alert, record.clone(), heard);
+                return self.done(&trying, true);
+            }
+            Verdict::Leave => {
+                self.withheld.settle(partition, &alert);
+                return self.done(&trying, true);
+            }
+        }
+        match receiver.line.tell(&alert, &record.payload) {
+            Outcome::Taken(_) => {
+                if let Some(book) = self.book.as_mut().filter(|_| receiver.repeats(&alert)) {
+                    book.note(&alert, partition);
+                }
+                receiver.count("delivered");
+            }
+            Outcome::Refused(said) => self.give_up(record, &said)?,
+            Outcome::Failed { said, not_before } => {
                 trying.attempts += 1;
-                receiver.metrics.webhook_failures.with_label_values(&[&receiver.line.name]).inc();
-                let limit = receiver.webhook.give_up_after.duration();
+                receiver.metrics.webhook_failures.with_label_values(&[webhook]).inc();
+                let limit = receiver.webhook.give_up_after;
                 let pause = pause(trying.attempts).max(not_before.unwrap_or_default());
-                if trying.since.elapsed() + pause < limit {
+                if trying.since.elapsed() + pause < limit.duration() {
                     trying.due = Instant::now() + pause;
-                    let (webhook, host, attempts) = (&receiver.line.name, receiver.line.host(), trying.attempts);
+                    let (host, attempts) = (receiver.line.host(), trying.attempts);
                     tracing::warn!(
                         webhook,
                         host,
@@ -197,29 +267,32 @@ impl Run<'_> {
                         ?pause,
                         "a webhook did not take a transition; it is tried again"
                     );
+                    self.trying = Some(trying);
                     return Ok(());
                 }
-                let status = format!("not taken for {}: {}", receiver.webhook.give_up_after, said.status);
-                self.give_up(&Said { status, ..said })?;
+                let status = format!("not taken for {limit}: {}", said.status);
+                self.give_up(&trying.record, &Said { status, ..said })?;
             }
         }
-        self.done(true)
+        self.withheld.settle(partition, &alert);
+        self.done(&trying, true)
     }
 
-    /// The first of what waits needs no further attempt. `told`: somebody knows of it, and need not hear it again.
-    fn done(&mut self, told: bool) -> Result<(), Error> {
-        self.trying = None;
-        let Some(record) = self.waiting.pop_front() else { return Ok(()) };
-        self.receiver.metrics.records.with_label_values(&[self.receiver.role]).inc();
-        match told || self.waiting.is_empty() {
-            true => self.committer.commit(&Offsets::from([(record.partition, (record.offset + 1, String::new()))])),
-            false => Ok(()),
+    /// A transition needs no further attempt. `noted`: somebody knows of it and need not hear it again, or what is withheld has changed.
+    fn done(&mut self, tried: &Trying, noted: bool) -> Result<(), Error> {
+        let partition = tried.record.partition;
+        if !tried.late {
+            self.next.insert(partition, tried.record.offset + 1);
+            self.receiver.metrics.records.with_label_values(&[self.receiver.role]).inc();
+        }
+        match self.next.get(&partition).filter(|_| noted || self.waiting.is_empty()) {
+            Some(next) => self.committer.commit(&Offsets::from([(partition, (*next, self.withheld.metadata(partition)))])),
+            None => Ok(()),
         }
     }
 
     /// Puts it where it waits for a person.
-    fn give_up(&self, said: &Said) -> Result<(), Error> {
-        let Some(record) = self.waiting.front() else { return Ok(()) };
+    fn give_up(&self, record: &Record, said: &Said) -> Result<(), Error> {
         let topics = &self.receiver.config.kafka.topics;
         self.undelivered.send(Outgoing {
             topic: &topics.undelivered,
@@ -259,7 +332,11 @@ impl Run<'_> {
     }
 
     fn show_delay(&self) {
-        let waited = self.waiting.front().map_or(0, |record| EventTime::now().0 - record.time.0);
+        let since = |record: &Record| EventTime::now().0 - record.time.0;
+        let waited = match &self.trying {
+            Some(trying) if trying.late => trying.since.elapsed().as_millis() as i64,
+            trying => trying.as_ref().map(|trying| &trying.record).or(self.waiting.front()).map_or(0, since),
+        };
         self.receiver.metrics.webhook_delay.with_label_values(&[&self.receiver.line.name]).set(waited.max(0) as f64 / 1e3);
     }
 }

@@ -21,6 +21,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bellwether::http::tokens::{Holder, Role, line, new_secret};
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -228,6 +229,14 @@ impl Site {
         assert!(output.status.success(), "topics create: {}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// The token of an operator named "ops", in the file that `http.tokens = "tokens"` names.
+    pub fn operator(&self) -> String {
+        let operator = new_secret().unwrap();
+        let holder = Holder { name: "ops".into(), role: Role::Operator };
+        std::fs::write(self.folder.path().join("tokens"), line(&holder, &operator)).unwrap();
+        operator
+    }
+
     pub fn run(&self, role: &str) -> Process {
         self.run_with(role, &[])
     }
@@ -386,6 +395,24 @@ pub fn get_with_head(address: SocketAddr, path: &str, lines: &str) -> Option<(St
     let text = String::from_utf8_lossy(&text).into_owned();
     let (head, body) = text.split_once("\r\n\r\n")?;
     Some((head.to_owned(), body.to_owned()))
+}
+
+/// What a page's API answers to the holder of a token; `what` is the method and the path.
+pub fn ask(address: SocketAddr, token: &str, what: &str, body: &Value) -> (u16, Value) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let body = body.to_string();
+    write!(
+        stream,
+        "{what} HTTP/1.0\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap())
 }
 
 /// One record as a subscriber sees it.

@@ -57,16 +57,16 @@ fn every_route_asks_for_a_token_unless_the_document_says_that_it_is_public() {
         for (who, header) in stranger {
             let status = ask(&server, &operation, header.as_slice());
             // To act, a cookie alone is not even looked at.
-            let by_cookie = operation.method == "POST" && header.is_some_and(|(name, _)| name == "Cookie");
+            let by_cookie = operation.sends() && header.is_some_and(|(name, _)| name == "Cookie");
             let refusal = if by_cookie { 403 } else { 401 };
             assert!(operation.public && status != 401 || status == refusal, "{place} answers {who} with {status}");
         }
-        // POST without an origin and with a cookie is refused first.
+        // What acts, without an origin and with a cookie, is refused first.
         if operation.public {
             continue;
         }
         guarded += 1;
-        let ended = if operation.method == "POST" { 403 } else { 401 };
+        let ended = if operation.sends() { 403 } else { 401 };
         assert_eq!(ask(&expiring, &operation, &[("Cookie", &expired)]), ended, "{place}, a session that has ended");
         for (who, header) in known {
             // Only operators act, and this server has nothing to act on, and no text to read; a cookie alone may be another site's doing.

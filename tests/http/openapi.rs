@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use bellwether::actions::{Action, Book};
 use bellwether::config::HttpConfig;
+use bellwether::news::EventTime;
 use serde_json::{Value, json};
 
 use crate::limits::begin_stream;
-use crate::server::{Answer, Holders, Request, Server, alert, bearer, connect, view};
+use crate::server::{Answer, Holders, Request, Server, alert, bearer, connect, span, view};
 
 const DOCUMENT: &str = include_str!("../../docs/openapi.yaml");
 
@@ -17,6 +19,13 @@ pub struct Operation {
     pub public: bool,
     /// It changes what the process does.
     pub acts: bool,
+}
+
+impl Operation {
+    /// It has a body, and comes from a page of ours or from no page.
+    pub fn sends(&self) -> bool {
+        self.method != "GET"
+    }
 }
 
 fn document() -> Value {
@@ -98,7 +107,7 @@ pub fn assert_documented(method: &str, path: &str, answer: &Answer) {
     assert_as_documented(&document(), method, path, answer);
 }
 
-/// Ready, with two subjects and an open alert; it reads texts, too.
+/// Ready, with two subjects and an open alert, which is acknowledged, and its subject silenced; it reads texts, too.
 pub fn busy_server(http: &HttpConfig) -> Server {
     let server = Server::with(http);
     server.board.monitor_restoring(&[0]);
@@ -109,6 +118,13 @@ pub fn busy_server(http: &HttpConfig) -> Server {
     server.board.alert(alert());
     server.board.tape(vec![crate::classify::on_the_tape()]);
     server.board.ask_by(Box::new(|text| Ok(crate::classify::reading(text))));
+    server.board.actions().replace(Book::default());
+    let (alert, now) = (alert(), EventTime::now());
+    let acknowledged = Action::acknowledge(alert.id, "called the bank", "ops".into(), now).unwrap();
+    let silenced = Action::silence(alert.subject.as_str(), span(60_000), "", "ops".into(), now).unwrap();
+    for action in [acknowledged, silenced] {
+        assert!(server.board.actions().note(action.key().as_bytes(), &action.value()));
+    }
     server
 }
 

@@ -1,11 +1,39 @@
-//! The page, and news that means it ill. What a browser makes of it is not tried here: what keeps it from making anything is.
+//! The page's files, and news that means them ill: what keeps a browser from making anything of it. What Chromium makes of it is in
+//! `tests/page.rs`.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use bellwether::news::EventTime;
 
 use crate::common::root;
 use crate::server::{Holders, Request, Server, alert, bearer, view};
 
-const SCRIPTS: [&str; 3] = ["page.js", "chart.js", "format.js"];
+/// Those of our own, by name.
+fn scripts() -> BTreeMap<String, String> {
+    let folder = std::fs::read_dir(root().join("src/http/page")).unwrap().map(|file| file.unwrap().path());
+    let own = folder.filter(|file| file.extension().is_some_and(|kind| kind == "js") && !file.to_str().unwrap().contains("lightweight"));
+    own.map(|file| (file.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read_to_string(&file).unwrap())).collect()
+}
+
+/// The words of one language, by key: as they stand in words.js, a line each or more.
+fn words(language: &str) -> BTreeMap<String, String> {
+    let file = &scripts()["words.js"];
+    let section = file.split_once(&format!("\n  {language}: {{\n")).unwrap().1.split_once("\n  },\n").unwrap().0;
+    let mut words = BTreeMap::new();
+    let mut rest = section;
+    while let Some((key, after)) = rest.split_once(": '") {
+        let (text, behind) = after.split_once('\'').unwrap();
+        let key = key.rsplit([' ', '\n']).next().unwrap().to_owned();
+        assert!(words.insert(key.clone(), text.to_owned()).is_none(), "{language}: {key} twice");
+        rest = behind;
+    }
+    words
+}
+
+/// What stands in braces, and must be filled in.
+fn blanks(text: &str) -> BTreeSet<&str> {
+    text.split('{').skip(1).map(|part| part.split_once('}').unwrap().0).collect()
+}
 
 /// Ways by which text becomes markup or code.
 const SINKS: [&str; 17] = [
@@ -103,35 +131,55 @@ fn hostile_news_reaches_the_page_as_text_and_as_nothing_else() {
 
 #[test]
 fn scripts_of_the_page_have_no_way_to_make_markup_or_code_of_a_text() {
-    for script in SCRIPTS {
-        let code = std::fs::read_to_string(root().join("src/http/page").join(script)).unwrap();
+    let scripts = scripts();
+    assert!(scripts.len() >= 9, "{:?}", scripts.keys());
+    for (script, code) in &scripts {
         for sink in SINKS {
             assert!(!code.contains(sink), "{script} has {sink}");
         }
         // Links go to places on the page, to the log-in, or where a checked address says.
         for line in code.lines().filter(|line| line.contains(".href = ") || line.contains(".src = ")) {
             let value = line.split(" = ").nth(1).unwrap().trim();
-            assert!(value.starts_with("hashOf(") || ["'login';", "url;"].contains(&value), "{script}: {line}");
+            assert!(value.starts_with("hashOf(") || value.starts_with("hashOfAlert(") || ["'login';", "url;"].contains(&value), "{script}: {line}");
         }
     }
-    let page = std::fs::read_to_string(root().join("src/http/page/page.js")).unwrap();
-    assert!(page.contains("const url = item.url ? safeUrl(item.url) : null;"), "an item's address is checked before it is a link");
-    assert!(page.contains("url.protocol === 'https:' || url.protocol === 'http:'"), "javascript: is no address");
+    let help = &scripts["dom.js"];
+    assert!(help.contains("const url = item.url ? safeUrl(item.url) : null;"), "an item's address is checked before it is a link");
+    assert!(help.contains("url.protocol === 'https:' || url.protocol === 'http:'"), "javascript: is no address");
 }
 
 #[test]
-fn a_page_whose_session_has_ended_says_so_and_leads_to_the_log_in() {
-    let page = std::fs::read_to_string(root().join("src/http/page/page.js")).unwrap();
-    // Its parts; that they work together only a browser tells.
-    for part in [
-        "fetch('api/v1/session')",
-        "answer.status === 401",
-        "location.replace('login')",
-        "The session has ended. ",
-        "setConnection('ended')",
-    ] {
-        assert!(page.contains(part), "{part}");
+fn both_languages_say_all_that_the_page_asks_for_and_nothing_else() {
+    let (english, chinese) = (words("en"), words("zh"));
+    assert!(english.len() > 150, "{}", english.len());
+    assert_eq!(english.keys().collect::<Vec<_>>(), chinese.keys().collect::<Vec<_>>());
+    for (key, text) in &english {
+        assert_eq!(blanks(text), blanks(&chinese[key]), "{key}");
     }
+    let page = std::fs::read_to_string(root().join("src/http/page/index.html")).unwrap();
+    let code: String = scripts().into_iter().filter(|(name, _)| name != "words.js").map(|(_, code)| code).collect();
+    let asked = |text: &str, before: &str, end: char| -> Vec<String> {
+        text.split(before).skip(1).map(|part| part.split(end).next().unwrap().to_owned()).collect()
+    };
+    let mut used: BTreeSet<String> = ["data-word=\"", "data-label=\"", "data-hint=\"", "data-meaning=\""]
+        .iter()
+        .flat_map(|attribute| asked(&page, attribute, '"'))
+        .collect();
+    used.extend(["say('", "counted('"].iter().flat_map(|call| asked(&code, call, '\'')));
+    for key in &used {
+        assert!(english.contains_key(key), "no words for {key}");
+    }
+    // Some keys are made of what the server says, others are chosen among in the code.
+    let chosen = |key: &str| code.contains(&format!("'{key}'"));
+    let made = ["wait_", "critical", "warning", "_word", "firing", "escalated", "resolved", "own", "pooled", "ok", "starting", "degraded"];
+    for key in english.keys().filter(|key| !used.contains(*key) && !chosen(key)) {
+        let kinds = ["group", "entity", "topic", "market"];
+        assert!(made.iter().any(|part| key.contains(part)) || kinds.contains(&key.as_str()), "nobody asks for {key}");
+    }
+}
+
+#[test]
+fn a_session_that_has_ended_is_refused_and_who_asks_learns_who_he_is() {
     let holders = Holders::new();
     let server = Server::with(&holders.config());
     for path in ["/api/v1/events", "/api/v1/session"] {

@@ -19,12 +19,11 @@ export const state = {
   session: { name: null, role: 'viewer' },
 };
 
-const NOTHING = { acknowledgements: [], silences: [] };
 export const newestFirst = (a, b) => Date.parse(b.at) - Date.parse(a.at) || b.sequence - a.sequence;
 export const transitionKey = alert => `${alert.id} ${alert.sequence}`;
 export const negativeShare = window => (window && window.count > 0 ? window.negative / window.count : null);
 
-export function applySnapshot({ rate, subjects, alerts, tape, actions = NOTHING, ...head }) {
+export function applySnapshot({ rate, subjects, alerts, tape, actions, ...head }) {
   state.head = head;
   state.rate = rate.slice(-RATE_SECONDS_SHOWN);
   state.subjects = new Map(subjects.map(subject => [subject.subject, { ...subject, points: subject.points.slice(-POINTS_KEPT), moved: true }]));
@@ -35,7 +34,7 @@ export function applySnapshot({ rate, subjects, alerts, tape, actions = NOTHING,
 }
 
 /** The transitions that are new. */
-export function applyUpdate({ rate_point: ratePoint, subjects, alerts, tape, actions = NOTHING, ...head }) {
+export function applyUpdate({ rate_point: ratePoint, subjects, alerts, tape, actions, ...head }) {
   if (!state.head) return [];
   Object.assign(state.head, head);
   if (ratePoint && ratePoint.t !== state.rate.at(-1)?.t) {
