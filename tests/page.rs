@@ -1,7 +1,7 @@
 //! The page in a real browser, with the shipped model and a real Kafka behind it: `tests/page/desk.py` does what a desk does, and
 //! Chromium says what came of it.
 //!
-//! With BELLWETHER_PICTURES=FOLDER it leaves the pictures of the documents there.
+//! With BELLWETHER_PICTURES=FOLDER it leaves the pictures of the documents there, from a day without hostile news.
 
 mod common;
 
@@ -30,6 +30,7 @@ fn story() -> Vec<(Option<i32>, Option<String>, Vec<u8>)> {
     let start = EventTime::now().plus(-(UNTIL_SECONDS * 1e3) as i64);
     let mut told = Vec::new();
     let mut hostile = 0;
+    let pretty = std::env::var_os("BELLWETHER_PICTURES").is_some();
     for mut item in items {
         let offset = item.remove("offset_seconds").unwrap().as_f64().unwrap();
         if offset > UNTIL_SECONDS {
@@ -37,7 +38,7 @@ fn story() -> Vec<(Option<i32>, Option<String>, Vec<u8>)> {
         }
         let at = start.plus((offset * 1e3) as i64).to_string();
         // Once the run has begun, every now and then.
-        if offset > 3.5 * 3600.0 && offset > 3.5 * 3600.0 + f64::from(hostile) * 200.0 {
+        if !pretty && offset > 3.5 * 3600.0 + f64::from(hostile) * 200.0 {
             let (source, url) = (format!("<b onclick=alert({hostile})>.example"), "javascript:document.title='owned'");
             let bad = json!({"id": format!("hostile-{hostile}"), "title": HOSTILE, "source": source, "url": url, "published_at": at});
             told.push((None, Some(format!("hostile-{hostile}")), bad.to_string().into_bytes()));

@@ -140,7 +140,10 @@ fn scripts_of_the_page_have_no_way_to_make_markup_or_code_of_a_text() {
         // Links go to places on the page, to the log-in, or where a checked address says.
         for line in code.lines().filter(|line| line.contains(".href = ") || line.contains(".src = ")) {
             let value = line.split(" = ").nth(1).unwrap().trim();
-            assert!(value.starts_with("hashOf(") || value.starts_with("hashOfAlert(") || ["'login';", "url;"].contains(&value), "{script}: {line}");
+            assert!(
+                value.starts_with("hashOf(") || value.starts_with("hashOfAlert(") || ["'login';", "url;"].contains(&value),
+                "{script}: {line}"
+            );
         }
     }
     let help = &scripts["dom.js"];
