@@ -170,6 +170,13 @@ pub struct Baseline {
     tails: BTreeMap<(i64, SubjectKind), [Tail; 2]>,
 }
 
+/// Of a window whose expectation is in these two parts, before and behind a border of slices.
+fn distribution(window: &Window, place: usize, parts: [f64; 2]) -> NegativeBinomial {
+    let mean = parts[0] + parts[1];
+    let variation = (parts[0] * window.variations[place] + parts[1] * window.variations[place + 1]) / mean;
+    NegativeBinomial { mean, shape: 1.0 / variation }
+}
+
 impl Baseline {
     pub fn new(reach: Reach, dispersion: f64) -> Self {
         let (tracks, ranks, pools, tails) = (SubjectMap::default(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
@@ -231,11 +238,17 @@ impl Baseline {
     pub fn usual(&mut self, subject: &Subject, start: EventTime) -> Option<Usual> {
         let window = self.window(subject, start)?;
         let (place, parts) = self.parts(&window, start);
-        let expected = parts[0] + parts[1];
-        let variation = (parts[0] * window.variations[place] + parts[1] * window.variations[place + 1]) / expected;
+        let NegativeBinomial { mean, shape } = distribution(&window, place, parts);
         let rise = self.rise(subject, start.plus(self.reach.window_ms));
         let history_ms = window.slices * self.reach.slice_ms();
-        Some(Usual { expected, shape: 1.0 / variation, prior: window.prior, history_ms, tail: window.tail, rise })
+        Some(Usual { expected: mean, shape, prior: window.prior, history_ms, tail: window.tail, rise })
+    }
+
+    /// The distribution of such a window's count alone, without the search for a rise.
+    pub fn distribution(&mut self, subject: &Subject, start: EventTime) -> Option<NegativeBinomial> {
+        let window = self.window(subject, start)?;
+        let (place, parts) = self.parts(&window, start);
+        Some(distribution(&window, place, parts))
     }
 
     /// True where enough has been seen to say what is usual in windows that start at `start`.

@@ -28,7 +28,6 @@ use evidence::Evidence;
 use judge::{Judgement, judge};
 use life::{Life, Transition, Waits};
 use sources::Sources;
-use surge::NegativeBinomial;
 use tally::{RuleTally, Tallies};
 
 pub use alert::{AlertBaseline, AlertInterval, AlertRecord, AlertRise, AlertWindow, Member, RestOfMarket, Threshold};
@@ -162,9 +161,8 @@ impl Detector {
     /// a window, and before the past can tell.
     pub fn usual_negatives(&mut self, subject: &Subject, end: EventTime) -> Option<UsualCount> {
         let window_ms = self.config.window.size.ms();
-        let usual = self.baselines.get_mut(&window_ms)?.usual(subject, end.plus(-window_ms))?;
-        let distribution = NegativeBinomial { mean: usual.expected, shape: usual.shape };
-        Some(UsualCount { expected: rounded(usual.expected), most: distribution.exceeded_by(UsualCount::BEYOND) })
+        let distribution = self.baselines.get_mut(&window_ms)?.distribution(subject, end.plus(-window_ms))?;
+        Some(UsualCount { expected: rounded(distribution.mean), most: distribution.exceeded_by(UsualCount::BEYOND) })
     }
 
     /// What became of the windows judged so far, by rule; a restart begins anew.
