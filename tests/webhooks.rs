@@ -414,9 +414,10 @@ fn nothing_new_of_a_silenced_subject_is_told_until_the_silence_is_over(broker: &
             alertmanager.address,
         ),
     );
-    let operator = site.operator();
+    let (operator, audit) = (site.operator(), site.folder.path().join("audit.jsonl").display().to_string());
     site.create_topics();
-    let (mut asked, mut other, mut process) = (site.run("monitor"), site.run("monitor"), site.deliver());
+    let (mut asked, mut other, mut process) =
+        (site.run_with("monitor", &[("BELLWETHER_AUDIT__FILE", &audit)]), site.run("monitor"), site.deliver());
     let act = |at: &Process, what: &str, body: Value| {
         let (status, answer) = ask(at.http, &operator, what, &body);
         assert_eq!(status, 200, "{what} {body}: {answer}");
@@ -493,4 +494,11 @@ fn nothing_new_of_a_silenced_subject_is_told_until_the_silence_is_over(broker: &
     let logs = finish(vec![process, asked, other]);
     assert!(logs.contains("an operator has acted") && !logs.contains("mine"), "{logs}");
     assert!(read_topic(&site.brokers, "silences.undelivered").is_empty());
+    let audited: Vec<Value> = std::fs::read_to_string(&audit).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let done: Vec<&Value> = audited.iter().filter(|line| line["actor"] == "ops").collect();
+    assert_eq!(
+        done.iter().map(|line| &line["event"]).collect::<Vec<_>>(),
+        ["alert_acknowledged", "subject_silenced", "subject_silenced", "subject_silenced"]
+    );
+    assert_eq!((&done[0]["detail"], &done[1]["detail"]), (&acknowledged, &silenced[0]));
 }

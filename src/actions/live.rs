@@ -22,8 +22,8 @@ pub struct Actions {
 }
 
 impl Actions {
-    /// Reads the topic from its beginning and on, until `stop`. `heard` is told why that cannot be, whenever it fails, and when all has been
-    /// read. What was read before holds meanwhile.
+    /// Reads the topic from its beginning and on, until `stop`. `heard` is told why that cannot be, whenever it fails, and when all
+    /// has been read. What was read before holds meanwhile.
     ///
     /// # Errors
     /// [`Error::Client`] where the system gives no thread.

@@ -96,7 +96,8 @@ struct State {
 /// Asks for a reload in somebody's name: what has changed, or why nothing has.
 pub type Reload = dyn Fn(&str) -> Result<Value, String> + Send + Sync;
 
-/// Makes what an operator does known to all processes, in somebody's name, and waits until the brokers have it; or says why they do not. Blocking.
+/// Makes known to all processes what somebody of that name does, and waits until the brokers have it; or says why they do not.
+/// Blocking.
 pub type Act = dyn Fn(&Action, &str) -> Result<(), String> + Send + Sync;
 
 pub struct Board {

@@ -217,9 +217,8 @@ pub fn follow(
                 each(Followed::Record { key: message.key().unwrap_or_default(), payload: message.payload().unwrap_or_default() });
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => {
-                if behind.remove(&partition) && behind.is_empty() {
-                    each(Followed::UpToDate);
-                }
+                let was_last = behind.remove(&partition) && behind.is_empty();
+                was_last.then(|| each(Followed::UpToDate));
             }
             Some(Err(error)) => end_of_following(topic, error)?,
             None => {}

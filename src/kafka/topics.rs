@@ -82,8 +82,8 @@ pub struct TopicPlan {
     pub settings: Vec<(&'static str, String)>,
 }
 
-/// What `topics create` makes: alerts and the memory of feeds are compacted, the rest is kept for a time, actions are both. A dead letter holds a
-/// whole raw record and its headers, so that topic takes larger records than brokers do by default.
+/// What `topics create` makes: alerts and the memory of feeds are compacted, the rest is kept for a time, actions are both. A dead
+/// letter holds a whole raw record and its headers, so that topic takes larger records than brokers do by default.
 pub fn plan(config: &Config) -> Vec<TopicPlan> {
     let create = &config.kafka.create;
     let kept = |milliseconds: i64| vec![("cleanup.policy", "delete".to_owned()), ("retention.ms", milliseconds.to_string())];

@@ -1,5 +1,5 @@
-//! One webhook: transitions in the order of their partition, each tried until it is taken or given up, and only then committed. What is new
-//! of a silenced subject waits beside, and goes before all others when the silence is over.
+//! One webhook: transitions in the order of their partition, each tried until it is taken or given up, and only then committed.
+//! What is new of a silenced subject waits beside, and goes before all others when the silence is over.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -233,7 +233,7 @@ impl Run<'_> {
             Verdict::Tell => {}
             Verdict::Withhold => {
                 tracing::info!(webhook, alert = alert.id, "withheld: its subject is silenced");
-                // Its firing was told, where this webhook wants warnings.
+                // An escalation's firing was told, where this webhook wants warnings.
                 let heard = alert.transition == Transition::Escalated && receiver.webhook.severity == Severity::Warning;
                 self.withheld.keep(&alert, record.clone(), heard);
                 return self.done(&trying, true);
@@ -243,39 +243,42 @@ impl Run<'_> {
                 return self.done(&trying, true);
             }
         }
-        match receiver.line.tell(&alert, &record.payload) {
+        if !self.send(&mut trying, &alert)? {
+            self.trying = Some(trying);
+            return Ok(());
+        }
+        self.withheld.settle(partition, &alert);
+        self.done(&trying, true)
+    }
+
+    /// Makes one attempt. False where another one is to follow.
+    fn send(&mut self, trying: &mut Trying, alert: &AlertRecord) -> Result<bool, Error> {
+        let (receiver, record) = (self.receiver, &trying.record);
+        match receiver.line.tell(alert, &record.payload) {
             Outcome::Taken(_) => {
-                if let Some(book) = self.book.as_mut().filter(|_| receiver.repeats(&alert)) {
-                    book.note(&alert, partition);
+                if let Some(book) = self.book.as_mut().filter(|_| receiver.repeats(alert)) {
+                    book.note(alert, record.partition);
                 }
                 receiver.count("delivered");
             }
             Outcome::Refused(said) => self.give_up(record, &said)?,
             Outcome::Failed { said, not_before } => {
+                let (webhook, host) = (&receiver.line.name, receiver.line.host());
                 trying.attempts += 1;
                 receiver.metrics.webhook_failures.with_label_values(&[webhook]).inc();
                 let limit = receiver.webhook.give_up_after;
                 let pause = pause(trying.attempts).max(not_before.unwrap_or_default());
                 if trying.since.elapsed() + pause < limit.duration() {
                     trying.due = Instant::now() + pause;
-                    let (host, attempts) = (receiver.line.host(), trying.attempts);
-                    tracing::warn!(
-                        webhook,
-                        host,
-                        why = said.status,
-                        attempts,
-                        ?pause,
-                        "a webhook did not take a transition; it is tried again"
-                    );
-                    self.trying = Some(trying);
-                    return Ok(());
+                    let (why, attempts) = (said.status, trying.attempts);
+                    tracing::warn!(webhook, host, why, attempts, ?pause, "a webhook did not take a transition; it is tried again");
+                    return Ok(false);
                 }
                 let status = format!("not taken for {limit}: {}", said.status);
-                self.give_up(&trying.record, &Said { status, ..said })?;
+                self.give_up(record, &Said { status, ..said })?;
             }
         }
-        self.withheld.settle(partition, &alert);
-        self.done(&trying, true)
+        Ok(true)
     }
 
     /// A transition needs no further attempt. `noted`: somebody knows of it and need not hear it again, or what is withheld has changed.

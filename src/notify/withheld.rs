@@ -1,5 +1,5 @@
-//! What a webhook was not told because its subject was silenced. It travels as the metadata of the offset that is committed, so that the next
-//! process, or another one, tells it when the silence is over.
+//! What a webhook was not told because its subject was silenced. It travels as the metadata of the offset that is committed, so
+//! that the next process, or another one, tells it when the silence is over.
 
 use std::collections::BTreeMap;
 
@@ -112,8 +112,8 @@ impl Withheld {
         }
     }
 
-    /// Takes a record from before the committed offset, in order, where something of its alert is withheld. Then it gives whether the webhook
-    /// was told of the alert before.
+    /// Takes a record from before the committed offset, in order, where something of its alert is withheld. Then it gives whether
+    /// the webhook was told of the alert before.
     pub fn recall(&mut self, partition: i32, alert: &AlertRecord, record: impl FnOnce() -> Record) -> Option<bool> {
         let known = self.0.get_mut(&(partition, mark(&alert.id)))?;
         known.last = Some((alert.subject.clone(), record()));

@@ -11,11 +11,14 @@ use crate::server::{Answer, Holders, Request, Server, alert, bearer};
 const ACKNOWLEDGEMENTS: &str = "/api/v1/acknowledgements";
 const SILENCES: &str = "/api/v1/silences";
 
-/// A server whose topic is a book in memory; and who has acted, by which key.
-fn server(holders: &Holders) -> (Server, Arc<Mutex<Vec<(String, String)>>>) {
+/// Who has acted, by which key.
+type Acted = Arc<Mutex<Vec<(String, String)>>>;
+
+/// A server whose topic is a book in memory.
+fn server(holders: &Holders) -> (Server, Acted) {
     let server = Server::with(&holders.config());
     server.board.actions().replace(Book::default());
-    let acted: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
+    let acted = Acted::default();
     let (by, actions) = (acted.clone(), server.board.actions().clone());
     server.board.act_by(Box::new(move |action, actor| {
         if action.key() == "silence/entity:lost" {
