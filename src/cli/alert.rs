@@ -18,7 +18,7 @@ pub enum Command {
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "The alert says that it is a test: its rule is \"test\". An Alertmanager forgets it after five minutes. Filters of a webhook do\n\
+    after_help = "The alert says that it is a test: its rule is \"test\". An Alertmanager forgets it after five minutes. Filters of a webhook do \
                         not hold for it. Exit code 0 if all have taken it, 69 if not."
 )]
 pub struct Arguments {

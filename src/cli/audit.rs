@@ -9,7 +9,7 @@ use crate::audit::{Chain, verify};
 pub enum Command {
     /// Check that no line of an audit log was changed, added or taken out
     #[command(
-        after_help = "Exit code 0: whole, 64: broken; the first line that breaks the chain is named. Who can write the file could write all of it\n\
+        after_help = "Exit code 0: whole, 64: broken; the first line that breaks the chain is named. Who can write the file could write all of it \
                             anew: note the hash of the last line elsewhere now and then, and ask later whether it is still there with --hash."
     )]
     Verify {

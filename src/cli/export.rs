@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Reads news.scored, sentiment.windows and sentiment.alerts as they are committed, and writes DIR/scored/, DIR/windows/ and DIR/alerts/, a
+Reads news.scored, sentiment.windows and sentiment.alerts as they are committed, and writes DIR/scored/, DIR/windows/ and DIR/alerts/, a \
 folder date=YYYY-MM-DD for each UTC day of event time. The same range again gives the same files; days that are there stay.
 
 Example:

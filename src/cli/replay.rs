@@ -16,7 +16,7 @@ use crate::replay::{Pacer, Speed, open};
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "Event times stay as they are in the files: published_at, RFC 3339 or epoch milliseconds. Columns and fields are those of\n\
+    after_help = "Event times stay as they are in the files: published_at, RFC 3339 or epoch milliseconds. Columns and fields are those of \
                         schemas/news.raw.json."
 )]
 pub struct Arguments {

@@ -23,7 +23,7 @@ const SHOWN: usize = 20;
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "Reads sentiment.alerts, sentiment.windows, news.observations and news.scored, and writes to none of them. What their retention\n\
+    after_help = "Reads sentiment.alerts, sentiment.windows, news.observations and news.scored, and writes to none of them. What their retention \
                         has taken away is missing, and is said to be."
 )]
 pub struct Arguments {
