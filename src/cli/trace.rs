@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::io::Write as _;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -45,8 +46,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let reader = Reader::new(&config.kafka, "trace", PATIENCE, stop)?;
     let trace = Trace::read(&reader, &config, &arguments.alert)?;
     match arguments.json {
-        true => println!("{}", serde_json::to_string_pretty(&trace)?),
-        false => print!("{}", trace.text(&config)),
+        true => writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&trace)?)?,
+        false => write!(std::io::stdout(), "{}", trace.text(&config))?,
     }
     Ok(())
 }
