@@ -26,11 +26,12 @@ const RUN_ELSEWHERE: [(&str, &str, &str); 2] = [
 ];
 
 /// What `tests/documents/program` is called by.
-const PROGRAMS: [&str; 13] = [
+const PROGRAMS: [&str; 16] = [
     "bellwether",
     "cargo",
     "curl",
     "docker",
+    "journalctl",
     "kafka-acls.sh",
     "kafka-configs.sh",
     "kafka-consumer-groups.sh",
@@ -39,7 +40,9 @@ const PROGRAMS: [&str; 13] = [
     "kcat",
     "kubectl",
     "make",
+    "sudo",
     "systemctl",
+    "systemd-analyze",
 ];
 
 const TINY: &str = "tests/fixtures/tiny";
@@ -82,7 +85,7 @@ impl Page {
             let fence = line.trim_start().strip_prefix("```");
             match (open, fence) {
                 (None, Some(language)) => {
-                    let known = ["", "csv", "json", "python", "sh", "text", "toml", "yaml"];
+                    let known = ["", "csv", "ini", "json", "python", "sh", "text", "toml", "yaml"];
                     assert!(known.contains(&language), "{}:{}: what is a block of {language}? Commands are sh", self.name, number + 1);
                     open = Some(line.len() - line.trim_start().len());
                     blocks.push(Block { line: number + 2, language: language.to_owned(), text: String::new() });
@@ -634,6 +637,7 @@ fn a_command_that_nobody_has_thought_of_fails() {
     let commands = [
         "helm install bellwether .",
         "sudo make build",
+        "sudo cp nowhere.toml /etc",
         "bellwether walk",
         "bellwether check-config --configuration bellwether.toml",
         "bellwether check-config -c nowhere.toml | true",
