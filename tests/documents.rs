@@ -557,24 +557,21 @@ fn every_command_is_run_as_it_stands() {
                 .map(|block| block.text.as_str())
                 .collect::<String>()
         };
-        // What a page says of a configuration is what its commands run with; rules that others show are theirs.
+        // What a page says of a configuration is what its commands run with.
         let config: String = ["# bellwether.toml", "[ingest]", "[webhooks."].map(|begin| shown("toml", begin)).concat();
-        let files = Files::new(if page.name == "docs/cookbook.md" { "" } else { &config });
-        if page.text.contains("$OPERATOR_TOKEN") {
+        let files = Files::new(&config);
+        // Who pushes news needs somebody who takes it.
+        let server = page.text.contains("$OPERATOR_TOKEN").then(|| {
             let (token, line) = operator();
             files.write("tokens", &line);
-            let site = Site::at(brokers.clone(), TINY, "[kafka]\ngroup = 'page'\n");
             let tokens = files.path().join("tokens");
-            let environment = [("BELLWETHER_KAFKA__GROUP", "page"), ("BELLWETHER_HTTP__TOKENS", tokens.to_str().unwrap())];
-            let mut process = site.run_with("classifier", &environment);
+            let site = Site::at(brokers.clone(), TINY, "[kafka]\ngroup = 'page'\n");
+            let mut process = site.run_with("classifier", &[("BELLWETHER_HTTP__TOKENS", tokens.to_str().unwrap())]);
             process.wait_ready();
-            (shell.page, shell.token) = (process.http.to_string(), token);
-            run_blocks(&shell, &files, &page, &mut problems, &mut count);
-            process.terminate();
-            shell.page.clear();
-        } else {
-            run_blocks(&shell, &files, &page, &mut problems, &mut count);
-        }
+            (process, token)
+        });
+        (shell.page, shell.token) = server.as_ref().map(|(process, token)| (process.http.to_string(), token.clone())).unwrap_or_default();
+        run_blocks(&shell, &files, &page, &mut problems, &mut count);
     }
 
     println!("{count} commands or blocks of them");

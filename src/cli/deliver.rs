@@ -13,7 +13,7 @@ use crate::notify::{self, Standing};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Reads sentiment.alerts, for each [webhooks.NAME] with a consumer group of its own, until SIGTERM or Ctrl-C. A webhook that is new is \
+Reads sentiment.alerts, for each [webhooks.NAME] with a consumer group of its own, until SIGTERM or Ctrl-C. A webhook that is new is
 told what happens from then on. What a receiver does not take within give_up_after goes to sentiment.undelivered.
 
 Try the receivers first: bellwether alert test -c bellwether.toml")]
