@@ -8,7 +8,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-training check dashboards check-dashboards bench bench-core bench-delivery bench-detection bench-explain model kafka-up kafka-down
+.PHONY: help demo build test test-training book check dashboards check-dashboards bench bench-core bench-delivery bench-detection bench-explain model kafka-up kafka-down
 
 ARGS ?=
 KAFKA_PORT ?= 19092
@@ -54,6 +54,10 @@ test: ## run all tests, with a real Kafka and a real Prometheus
 test-training: $(if $(PROGRAM),,build) ## run the tests of the fine-tuning pipeline (installs PyTorch), with PROGRAM where one is built already
 	@scripts/setup training
 	@cd training && BELLWETHER=$(or $(PROGRAM),$(BINARY)) exec $(PYTHON) -m pytest $(ARGS)
+
+book: ## build the book into target/book/html, and name every link that leads nowhere
+	@scripts/setup book
+	@scripts/book $(ARGS)
 
 check: ## check format, lints, documentation, and what the program is built from
 	@scripts/setup check

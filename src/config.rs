@@ -374,20 +374,26 @@ impl Config {
     /// # Errors
     /// All problems at once; an unreadable file is one problem.
     pub fn load(file: Option<&Path>) -> Result<Self, Problems> {
-        let text = match file {
+        let user = match file {
             Some(file) => {
-                std::fs::read_to_string(file).map_err(|error| Problems(vec![format!("{} cannot be read: {error}", file.display())]))?
+                let problem = |what: String| Problems(vec![format!("{}{what}", file.display())]);
+                let text = std::fs::read_to_string(file).map_err(|error| problem(format!(" cannot be read: {error}")))?;
+                text.parse().map_err(|error| problem(format!(" is not TOML: {}", unreadable(&text, &error))))?
             }
-            None => String::new(),
+            None => Table::new(),
         };
         let environment: Vec<(String, String)> = std::env::vars().filter(|(name, _)| is_override(name)).collect();
-        Self::from_toml(&text, &environment, file.and_then(Path::parent))
+        Self::from_table(user, &environment, file.and_then(Path::parent))
     }
 
     /// As [`Config::load`], from text. `environment` holds `BELLWETHER_SECTION__KEY` pairs.
     pub fn from_toml(text: &str, environment: &[(String, String)], folder: Option<&Path>) -> Result<Self, Problems> {
+        let user = text.parse().map_err(|error| Problems(vec![unreadable(text, &error)]))?;
+        Self::from_table(user, environment, folder)
+    }
+
+    fn from_table(mut user: Table, environment: &[(String, String)], folder: Option<&Path>) -> Result<Self, Problems> {
         let defaults: Table = DEFAULTS.parse().map_err(|error| Problems(vec![format!("the defaults: {error}")]))?;
-        let mut user: Table = text.parse().map_err(|error: toml::de::Error| Problems(vec![unreadable(text, &error)]))?;
         let mut problems = Vec::new();
         for (name, value) in environment {
             layers::set_from_environment(&mut user, &defaults, name, value, &mut problems);

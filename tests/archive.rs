@@ -1,4 +1,4 @@
-//! What `bellwether export` writes is what stands in the topics, and polars, DuckDB and pandas open it by the lines that the README
+//! What `bellwether export` writes is what stands in the topics, and polars, DuckDB and pandas open it by the lines that docs/archive.md
 //! gives; `make test` installs them.
 
 mod common;
@@ -53,11 +53,11 @@ fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// The lines of the README that open a dataset.
+/// The lines of docs/archive.md that open a dataset.
 fn lines(dataset: &str) -> Vec<String> {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let page = std::fs::read_to_string(root().join("docs/archive.md")).unwrap();
     let lines: Vec<String> =
-        readme.lines().filter(|line| line.contains("read_parquet(")).map(|line| line.replace("scored", dataset)).collect();
+        page.lines().filter(|line| line.contains("read_parquet(")).map(|line| line.replace("scored", dataset)).collect();
     assert_eq!(lines.len(), 3, "polars, DuckDB and pandas: {lines:?}");
     lines
 }

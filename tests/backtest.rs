@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -442,7 +442,7 @@ fn on_the_demo_scenario_it_finds_what_the_live_path_finds_and_needs_the_model_on
 }
 
 #[test]
-fn on_the_news_of_march_2023_the_default_rules_tell_of_the_bank_failures_and_are_quiet_before() {
+fn on_the_news_of_march_2023_the_default_rules_tell_of_the_bank_failures_and_the_recipes_find_what_the_cookbook_says() {
     // Says so loudly where the news are not here, and fails in CI.
     let Some(rows) = shared_data("news-2023-svb.jsonl") else { return };
     let bench = Bench::new();
@@ -476,4 +476,39 @@ fn on_the_news_of_march_2023_the_default_rules_tell_of_the_bank_failures_and_are
     let mut quiet: BTreeMap<&str, usize> = BTreeMap::new();
     fired.iter().filter(|(at, ..)| *at < "2023-03-08").for_each(|(at, ..)| *quiet.entry(&at[..10]).or_default() += 1);
     assert!(quiet.values().all(|&count| count <= 2), "more than two a day in the quiet weeks: {quiet:?}\n{list}");
+
+    // The model has read these news: the recipes of the cookbook take its scores.
+    let cookbook = std::fs::read_to_string(root().join("docs/cookbook.md")).unwrap();
+    bench.write("cookbook.toml", &format!("[watchlist]\nfile = {watchlist:?}\n[model]\ndirectory = {model:?}\n{}", recipes(&cookbook)));
+    let output = Command::new(env!("CARGO_BIN_EXE_bellwether"))
+        .args(["backtest", news.to_str().unwrap(), "-c", "cookbook.toml", "--out", "out"])
+        .current_dir(bench.folder.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success() && said(&output).contains("0 texts scored now"), "{}", said(&output));
+    let table = what_recipes_found(&bench.json("out/summary.json"), &bench.lines("out/alerts.jsonl"));
+    let written: BTreeSet<&str> = cookbook.lines().filter(|line| line.starts_with("| `")).collect();
+    assert_eq!(written, table.iter().map(String::as_str).collect(), "docs/cookbook.md has another table than:\n{}", table.join("\n"));
+}
+
+/// The rules of all recipes, without what surrounds them.
+fn recipes(page: &str) -> String {
+    let blocks = page.split("```toml\n").skip(1).map(|rest| rest.split("```").next().expect("split gives at least one part"));
+    let rules = blocks.map(|block| &block[block.find("[rules.").expect("a recipe has a rule")..]);
+    rules.map(|rules| rules.split("[webhooks.").next().expect("split gives at least one part")).collect()
+}
+
+/// A row for each rule: alerts before and since 8 March 2023, and the first of these.
+fn what_recipes_found(summary: &Value, alerts: &[Value]) -> Vec<String> {
+    let rules = summary["run"]["rules"].as_object().unwrap().keys().map(String::as_str);
+    let row = |rule: &str| {
+        let fired: Vec<&Value> = alerts.iter().filter(|alert| alert["rule"] == rule && alert["transition"] == "firing").collect();
+        let (quiet, failures): (Vec<&Value>, Vec<&Value>) = fired.iter().partition(|alert| alert["at"].as_str().unwrap() < "2023-03-08");
+        let first = failures.first().map_or_else(String::new, |alert| {
+            let (at, name) = (alert["at"].as_str().unwrap(), alert["subject_name"].as_str().unwrap());
+            format!(" {} {}, {}", &at[..10], &at[11..16], name.replace('|', "\\|"))
+        });
+        format!("| `{rule}` | {} | {} |{first} |", quiet.len(), failures.len())
+    };
+    rules.map(row).collect()
 }

@@ -128,6 +128,10 @@ fn check_config_prints_all_problems_at_once() {
     for line in ["kafka.broker is not a known key; did you mean brokers?", "rules.r"] {
         assert!(text.contains(line), "{line:?} is not in {text}");
     }
+    let (_folder, broken) = config("[kafka\nbrokers = 'x'");
+    let output = bellwether(&["check-config", "-c", &broken]).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(64) && told.contains(&format!("{broken} is not TOML: ")), "{told}");
     let missing = bellwether(&["check-config", "-c", "nowhere.toml"]).output().unwrap();
     assert!(missing.status.code() == Some(64) && String::from_utf8_lossy(&missing.stderr).contains("nowhere.toml cannot be read"));
 }
@@ -138,6 +142,27 @@ fn check_config_shows_what_is_in_force_with_secrets_hidden() {
     let output = bellwether(&["check-config", "-c", &path]).output().unwrap();
     let text = text(&output);
     assert!(output.status.success() && text.contains("SASL_SSL") && text.contains("***") && !text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn a_reader_that_wants_no_more_ends_a_command_quietly() {
+    for command in [&["check-config"][..], &["topics", "create", "--dry-run"], &["token", "desk", "--role", "viewer"], &["key"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = bellwether(command).stdout(writer).output().unwrap();
+        assert!(output.status.success() && !text(&output).contains("panicked"), "{command:?}: {}", text(&output));
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_sent_is_named_before_brokers_are_asked_for() {
+    let address = format!("127.0.0.1:{}", free_port());
+    let (_folder, path) = config(&format!("[kafka]\nbrokers = '{address}'"));
+    for (file, why) in [("LICENSE", "the name must end in .jsonl, .csv or .parquet"), ("nowhere.jsonl", "cannot be read")] {
+        let output = bellwether(&["replay", file, "-c", &path]).output().unwrap();
+        assert!(output.status.code() == Some(64) && text(&output).contains(why), "{file}: {}", text(&output));
+        assert!(!text(&output).contains(&address), "{file}: {}", text(&output));
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `bellwether alert test`: a test alert to the receivers of the configuration.
 
+use std::io::Write;
 use std::time::Instant;
 
 use serde_json::json;
@@ -18,7 +19,7 @@ pub enum Command {
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "The alert says that it is a test: its rule is \"test\". An Alertmanager forgets it after five minutes. Filters of a webhook do\n\
+    after_help = "The alert says that it is a test: its rule is \"test\". An Alertmanager forgets it after five minutes. Filters of a webhook do \
                         not hold for it. Exit code 0 if all have taken it, 69 if not."
 )]
 pub struct Arguments {
@@ -43,7 +44,7 @@ pub fn run(command: &Command) -> Result<(), Failure> {
             Outcome::Refused(said) => (false, format!("refused, and would not be tried again: {said}")),
             Outcome::Failed { said, .. } => (false, format!("not taken: {said}")),
         };
-        println!("{}: {}: {said} ({} ms)", line.name, line.host(), began.elapsed().as_millis());
+        writeln!(std::io::stdout(), "{}: {}: {said} ({} ms)", line.name, line.host(), began.elapsed().as_millis())?;
         if !taken {
             failed.push(line.name);
         }

@@ -24,8 +24,8 @@ use crate::news::{EventTime, ModelIdentity, SCHEMA_VERSION};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Writes to DIR: report.html (open it in a browser), alerts.jsonl, windows.parquet, summary.json, and scores-*.jsonl: what the
-model said of each text. A second run with other rules takes it from there, so it takes seconds. Records of news.scored bring
+Writes to DIR: report.html (open it in a browser), alerts.jsonl, windows.parquet, summary.json, and scores-*.jsonl: what the \
+model said of each text. A second run with other rules takes it from there, so it takes seconds. Records of news.scored bring \
 their result along and need no model.
 
 Examples:

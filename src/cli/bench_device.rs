@@ -24,7 +24,7 @@ Examples:
   bellwether bench-device news.jsonl --sessions 1x1,2x1,1x2 --batch 8x2048,32x2048
   bellwether bench-device --device cpu,cuda:0,tensorrt:0 --format json > devices.json
 
-The bare session runs the same texts, tokenised beforehand and sorted by length as a whole, in the best of several batch
+The bare session runs the same texts, tokenised beforehand and sorted by length as a whole, in the best of several batch \
 sizes, on as many sessions and threads. A ratio is the median of the rounds' ratios. The cache of texts is off.")]
 pub struct Arguments {
     /// Texts, as for `classify`: JSON lines or plain ones; without it, those of the demo

@@ -4,6 +4,7 @@ use super::{ConfigArgument, Failure};
 use crate::config::Config;
 use crate::enrich::Watchlist;
 use crate::privacy::texts::Texts;
+use std::io::Write;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -15,7 +16,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = Config::load(arguments.config.config.as_deref())?;
     Watchlist::of(&config)?;
     Texts::open(&config.privacy)?;
-    println!("# The configuration is valid. In force (version {}):\n", config.version());
-    print!("{}", config.display());
+    writeln!(std::io::stdout(), "# The configuration is valid. In force (version {}):\n", config.version())?;
+    write!(std::io::stdout(), "{}", config.display())?;
     Ok(())
 }

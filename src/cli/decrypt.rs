@@ -66,6 +66,6 @@ pub fn make_key(arguments: &KeyArguments) -> Result<(), Failure> {
         let refused = || -> anyhow::Result<()> { bail!("--id {id:?} must be letters, digits, '-', '_' and '.', at most 64") };
         return refused().map_err(Failure::usage);
     }
-    println!("{}", new_key(&id));
+    writeln!(std::io::stdout(), "{}", new_key(&id))?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
+use std::io::Write as _;
 use std::sync::Arc;
 
 use super::{Failure, ModelArguments};
@@ -36,8 +37,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let answers = classifier.submit(words.questions()).wait()?;
     let explanation = words.explained(&answers);
     match arguments.json {
-        true => println!("{}", serde_json::to_string(&explanation)?),
-        false => print!("{}", told(&explanation, &answers[0], std::io::stdout().is_terminal())),
+        true => writeln!(std::io::stdout(), "{}", serde_json::to_string(&explanation)?)?,
+        false => write!(std::io::stdout(), "{}", told(&explanation, &answers[0], std::io::stdout().is_terminal()))?,
     }
     Ok(())
 }

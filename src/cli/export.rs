@@ -1,5 +1,6 @@
 //! `bellwether export`: scored items, windows and alerts as Parquet files.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Reads news.scored, sentiment.windows and sentiment.alerts as they are committed, and writes DIR/scored/, DIR/windows/ and DIR/alerts/, a
+Reads news.scored, sentiment.windows and sentiment.alerts as they are committed, and writes DIR/scored/, DIR/windows/ and DIR/alerts/, a \
 folder date=YYYY-MM-DD for each UTC day of event time. The same range again gives the same files; days that are there stay.
 
 Example:
@@ -67,9 +68,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let outcomes = Export { config: &config, reader: &reader, stop: &stop, range, progress: &progress }.run(&folder)?;
     bar.finish_and_clear();
     for (dataset, outcome) in outcomes {
-        println!("{:<8} {}", dataset.as_str(), in_words(&outcome));
+        writeln!(std::io::stdout(), "{:<8} {}", dataset.as_str(), in_words(&outcome))?;
         for kept in outcome.kept {
-            println!("         {} stays: it has more rows than the topic has now", kept.display());
+            writeln!(std::io::stdout(), "         {} stays: it has more rows than the topic has now", kept.display())?;
         }
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! `bellwether replay`: news files to Kafka, at the pace of their event times or as fast as it goes.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use crate::replay::{Pacer, Speed, open};
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "Event times stay as they are in the files: published_at, RFC 3339 or epoch milliseconds. Columns and fields are those of\n\
+    after_help = "Event times stay as they are in the files: published_at, RFC 3339 or epoch milliseconds. Columns and fields are those of \
                         schemas/news.raw.json."
 )]
 pub struct Arguments {
@@ -33,6 +34,9 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = Config::load(arguments.config.config.as_deref())?;
     super::start_logging(&config.log);
+    // What is wrong with a file is told before brokers are asked for.
+    let files = arguments.files.iter().map(|path| Ok((path, open(path)?.count() as u64)));
+    let files = files.collect::<Result<Vec<_>, crate::replay::Error>>()?;
     let topic = &config.kafka.topics.raw;
     partition_count(&config.kafka, topic, "Write")?;
     let stop = CancellationToken::new();
@@ -40,8 +44,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let publisher = Publisher::new(&config.kafka, "replay", max_record_bytes(&config), Arc::new(Metrics::new()))?;
     let mut pacer = Pacer::new(arguments.speed);
     let mut sent = 0u64;
-    for path in &arguments.files {
-        let total = open(path)?.count() as u64;
+    for (path, total) in files {
         let style = "{msg} {wide_bar} {pos}/{len} items, {per_sec}, {eta} left";
         let bar = ProgressBar::new(total).with_style(ProgressStyle::with_template(style)?).with_message(path.display().to_string());
         for item in open(path)? {
@@ -58,7 +61,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         bar.finish();
     }
     publisher.flush(Duration::from_secs(60))?;
-    println!("{sent} items sent to {topic}");
+    writeln!(std::io::stdout(), "{sent} items sent to {topic}")?;
     Ok(())
 }
 

@@ -23,7 +23,7 @@ use crate::pipeline::{self, Roles};
 use crate::reload::Reload;
 
 #[derive(clap::Args)]
-#[command(after_help = "Scale out by starting more of them: partitions are shared out by Kafka's consumer groups. Classifiers need the\n\
+#[command(after_help = "Scale out by starting more of them: partitions are shared out by Kafka's consumer groups. Classifiers need the \
                         GPU or the cores, monitors do not, so --role lets each grow by itself.")]
 pub struct Arguments {
     #[command(flatten)]

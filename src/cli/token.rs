@@ -2,6 +2,7 @@
 
 use super::Failure;
 use crate::http::tokens::{Holder, Role, checked_name, line, new_secret};
+use std::io::Write;
 
 #[derive(clap::Args)]
 #[command(after_help = "bellwether token desk --role viewer >>tokens     adds the line to a file and shows the token")]
@@ -18,6 +19,6 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments { name, role } = arguments;
     let token = new_secret().map_err(|error| anyhow::anyhow!("the operating system gives no random numbers: {error}"))?;
     eprintln!("The token of {name}, a {}. It is shown only now; what is kept is its hash:\n{token}", role.as_str());
-    println!("{}", line(&Holder { name: name.clone(), role: *role }, &token));
+    writeln!(std::io::stdout(), "{}", line(&Holder { name: name.clone(), role: *role }, &token))?;
     Ok(())
 }

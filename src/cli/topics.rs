@@ -3,6 +3,7 @@
 use super::{ConfigArgument, Failure};
 use crate::config::Config;
 use crate::kafka::topics;
+use std::io::Write;
 
 #[derive(clap::Subcommand)]
 pub enum Command {
@@ -24,19 +25,20 @@ pub fn run(command: &Command) -> Result<(), Failure> {
     if *dry_run {
         for plan in topics::plan(&config) {
             let settings: Vec<String> = plan.settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
-            println!(
+            writeln!(
+                std::io::stdout(),
                 "{}: {} partitions, replication factor {}, {}",
                 plan.name,
                 create.partitions,
                 create.replication_factor,
                 settings.join(", ")
-            );
+            )?;
         }
         return Ok(());
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     for (name, made) in runtime.block_on(topics::create(&config))? {
-        println!("{name}: {}", if made { "created" } else { "is there already, left as it is" });
+        writeln!(std::io::stdout(), "{name}: {}", if made { "created" } else { "is there already, left as it is" })?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::io::Write as _;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -23,7 +24,7 @@ const SHOWN: usize = 20;
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "Reads sentiment.alerts, sentiment.windows, news.observations and news.scored, and writes to none of them. What their retention\n\
+    after_help = "Reads sentiment.alerts, sentiment.windows, news.observations and news.scored, and writes to none of them. What their retention \
                         has taken away is missing, and is said to be."
 )]
 pub struct Arguments {
@@ -45,8 +46,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let reader = Reader::new(&config.kafka, "trace", PATIENCE, stop)?;
     let trace = Trace::read(&reader, &config, &arguments.alert)?;
     match arguments.json {
-        true => println!("{}", serde_json::to_string_pretty(&trace)?),
-        false => print!("{}", trace.text(&config)),
+        true => writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&trace)?)?,
+        false => write!(std::io::stdout(), "{}", trace.text(&config))?,
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-"""Opens a dataset by the lines of the README and prints its rows as JSON, one list for each line that standard input holds."""
+"""Opens a dataset by the lines of docs/archive.md and prints its rows as JSON, one list for each line that standard input holds."""
 
 import datetime
 import json
