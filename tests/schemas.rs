@@ -11,8 +11,11 @@ use std::path::Path;
 
 use bellwether::config::Config;
 use bellwether::decode::decode;
+use bellwether::detect::AlertRecord;
+use bellwether::ingest::Memory;
 use bellwether::kafka::topics::plan;
-use bellwether::news::EventTime;
+use bellwether::news::{EventTime, Observation, Scored};
+use bellwether::window::PaneRecord;
 use common::root;
 use compatibility::{Writer, breaks};
 use serde::Serialize;
@@ -39,7 +42,10 @@ fn every_schema_keeps_what_its_version_has_promised() {
     for (topic, present) in schemas() {
         let version = version(&present);
         let path = root().join(format!("schemas/released/{topic}.v{version}.json"));
-        assert!(path.is_file(), "schemas/{topic}.json has version {version}, of which there is no copy: make schemas/released/{topic}.v{version}.json");
+        assert!(
+            path.is_file(),
+            "schemas/{topic}.json has version {version}, of which there is no copy: make schemas/released/{topic}.v{version}.json"
+        );
         let found = breaks(&read(&path), &present, writer(&topic));
         assert!(found.is_empty(), "schemas/{topic}.json breaks its version {version} (docs/contracts.md):\n{}", found.join("\n"));
     }
@@ -70,7 +76,12 @@ fn released() -> Value {
             "when": { "anyOf": [{ "type": "string" }, { "type": "integer" }] },
             "words": { "type": "array", "maxItems": 3, "items": { "type": "object", "properties": { "word": { "type": "string" } }, "required": ["word"] } },
             "pair": { "type": "array", "prefixItems": [{ "type": "integer" }, { "type": "integer", "minimum": 0 }] },
-            "counts": { "type": "object", "propertyNames": { "pattern": "^[a-z]" }, "additionalProperties": { "type": "integer", "minimum": 1 } },
+            "counts": {
+                "type": "object",
+                "properties": { "all": { "type": "integer" } },
+                "propertyNames": { "pattern": "^[a-z]" },
+                "additionalProperties": { "type": "integer", "minimum": 1 }
+            },
             "extra": { "type": "object" }
         },
         "required": ["schema", "id", "severity"],
@@ -113,12 +124,27 @@ fn cases() -> Vec<(&'static str, Vec<Edit>, Option<&'static str>, Option<&'stati
         ("nothing", vec![], None, None),
         ("other words", vec![set("/properties/id/description", json!("Its name, for people."))], None, None),
         ("a new property that need not be there", vec![set("/properties/new", number.clone())], None, None),
-        ("a new property in an item", vec![set("/properties/words/items/properties/weight", number.clone())], None, Some("/words/[]/weight")),
-        ("a new property that must be there", vec![set("/properties/new", number), set("/required/-", json!("new"))], Some("new need"), Some("new need")),
+        (
+            "a new property in an item",
+            vec![set("/properties/words/items/properties/weight", number.clone())],
+            None,
+            Some("/words/[]/weight"),
+        ),
+        (
+            "a new property that must be there",
+            vec![set("/properties/new", number), set("/required/-", json!("new"))],
+            Some("new need"),
+            Some("new need"),
+        ),
         ("a property becomes required", vec![set("/required/-", json!("note"))], Some("note need"), Some("note need")),
         ("a property need not be there any more", vec![out("/required/2")], Some("severity need"), None),
         ("a property goes", vec![out("/properties/note")], Some("note is no longer"), Some("note is no longer")),
-        ("a property gets another name", vec![out("/properties/note"), set("/properties/remark", json!({}))], Some("note is no longer"), Some("note is no longer")),
+        (
+            "a property gets another name",
+            vec![out("/properties/note"), set("/properties/remark", json!({}))],
+            Some("note is no longer"),
+            Some("note is no longer"),
+        ),
         ("a type more", vec![set("/properties/id/type", json!(["string", "null"]))], Some("/id"), None),
         ("a type less", vec![set("/properties/note/type", json!("string"))], Some("/note"), Some("/note")),
         ("whole numbers only", vec![set("/properties/share/type", json!("integer"))], Some("type number"), Some("type number")),
@@ -132,7 +158,12 @@ fn cases() -> Vec<(&'static str, Vec<Edit>, Option<&'static str>, Option<&'stati
         ("a lower minimum", vec![set("/properties/share/minimum", json!(-1))], Some("/share"), None),
         ("a higher minimum", vec![set("/properties/share/minimum", json!(0.5))], Some("/share"), Some("/share")),
         ("no minimum", vec![out("/properties/share/minimum")], Some("/share"), None),
-        ("the maximum itself, too", vec![out("/properties/share/exclusiveMaximum"), set("/properties/share/maximum", json!(1))], Some("/share"), None),
+        (
+            "the maximum itself, too",
+            vec![out("/properties/share/exclusiveMaximum"), set("/properties/share/maximum", json!(1))],
+            Some("/share"),
+            None,
+        ),
         ("a lower maximum", vec![set("/properties/share/exclusiveMaximum", json!(0.9))], Some("/share"), Some("/share")),
         ("a maximum where there was none", vec![set("/properties/counts/maxProperties", json!(9))], Some("/counts"), Some("/counts")),
         ("a longer text", vec![set("/properties/id/maxLength", json!(10))], Some("/id"), None),
@@ -144,21 +175,69 @@ fn cases() -> Vec<(&'static str, Vec<Edit>, Option<&'static str>, Option<&'stati
         ("another pattern", vec![set("/properties/id/pattern", json!("^[a-z0-9]+$"))], Some("pattern"), Some("pattern")),
         ("a pattern where there was none", vec![set("/properties/note/pattern", json!("."))], Some("pattern"), Some("pattern")),
         ("no pattern", vec![out("/properties/id/pattern")], Some("pattern"), None),
-        ("a keyword that nobody here knows", vec![set("/properties/id/contentEncoding", json!("base64"))], Some("contentEncoding"), Some("contentEncoding")),
+        (
+            "a keyword that nobody here knows",
+            vec![set("/properties/id/contentEncoding", json!("base64"))],
+            Some("contentEncoding"),
+            Some("contentEncoding"),
+        ),
         ("another definition behind a reference", vec![set("/$defs/time/pattern", json!("^2"))], Some("/at"), Some("/at")),
         ("a branch more", vec![set("/properties/when/anyOf/-", json!({ "type": "null" }))], Some("/when"), None),
         ("a branch less", vec![out("/properties/when/anyOf/1")], Some("/when"), Some("/when")),
         ("a branch that takes less", vec![set("/properties/when/anyOf/0/minLength", json!(1))], Some("/when"), Some("/when")),
-        ("branches in another order", vec![set("/properties/when/anyOf", json!([{ "type": "integer" }, { "type": "string" }]))], None, None),
+        (
+            "branches in another order",
+            vec![set("/properties/when/anyOf", json!([{ "type": "integer" }, { "type": "string" }]))],
+            None,
+            None,
+        ),
         ("a property of an item need not be there any more", vec![out("/properties/words/items/required")], Some("word need"), None),
-        ("an item of another type", vec![set("/properties/words/items/properties/word/type", json!("integer"))], Some("/words/[]/word"), Some("/words/[]/word")),
-        ("a place more in a tuple", vec![set("/properties/pair/prefixItems/-", json!({ "type": "string" }))], Some("/pair/2"), Some("/pair/2")),
+        (
+            "an item of another type",
+            vec![set("/properties/words/items/properties/word/type", json!("integer"))],
+            Some("/words/[]/word"),
+            Some("/words/[]/word"),
+        ),
+        (
+            "a place more in a tuple",
+            vec![set("/properties/pair/prefixItems/-", json!({ "type": "string" }))],
+            Some("/pair/2"),
+            Some("/pair/2"),
+        ),
         ("a place of a tuple takes more", vec![out("/properties/pair/prefixItems/1/minimum")], Some("/pair/1"), None),
         ("other values of a map", vec![set("/properties/counts/additionalProperties/minimum", json!(0))], Some("/counts/*"), None),
         ("other keys of a map", vec![set("/properties/counts/propertyNames/pattern", json!("^[a-y]"))], Some("(names)"), Some("(names)")),
-        ("no keys but one in a map", vec![set("/properties/counts", json!({ "properties": { "a": { "type": "integer", "minimum": 1 } }, "additionalProperties": false }))], Some("/counts"), Some("/counts")),
-        ("a rule for what was free", vec![set("/properties/extra/additionalProperties", json!({ "type": "string" }))], Some("/extra/*"), Some("/extra/*")),
-        ("a property for what was free", vec![set("/properties/extra/properties", json!({ "desk": { "type": "string" } }))], Some("/extra/desk"), Some("/extra/desk")),
+        (
+            "fewer values of a map",
+            vec![set("/properties/counts/additionalProperties/minimum", json!(2))],
+            Some("/counts/*"),
+            Some("/counts/*"),
+        ),
+        (
+            "no other keys in a map",
+            vec![set("/properties/counts/additionalProperties", json!(false))],
+            Some("/counts/*"),
+            Some("/counts/*"),
+        ),
+        (
+            "a rule for what was free",
+            vec![set("/properties/extra/additionalProperties", json!({ "type": "string" }))],
+            Some("/extra/*"),
+            Some("/extra/*"),
+        ),
+        (
+            "a property for what was free",
+            vec![set("/properties/extra/properties", json!({ "desk": { "type": "string" } }))],
+            Some("/extra/desk"),
+            Some("/extra/desk"),
+        ),
+        ("further properties of one type", vec![set("/additionalProperties", json!({ "type": "integer" }))], None, None),
+        (
+            "a bound for a type that is new",
+            vec![set("/properties/note", json!({ "type": ["string", "null", "number"], "minimum": 0 }))],
+            Some("/note"),
+            None,
+        ),
         ("further properties are let through", vec![out("/additionalProperties")], None, None),
         ("nothing at all", vec![set("/properties/note", json!(false))], Some("/note"), Some("/note")),
     ]
@@ -173,7 +252,9 @@ fn each_breaking_change_is_found_and_no_other() {
             let found = breaks(&released(), &present, writer);
             match expected {
                 None => assert!(found.is_empty(), "{change}, {writer:?}: {found:#?}"),
-                Some(place) => assert!(found.iter().any(|one| one.contains(place)), "{change}, {writer:?}: {place} is not among {found:#?}"),
+                Some(place) => {
+                    assert!(found.iter().any(|one| one.contains(place)), "{change}, {writer:?}: {place} is not among {found:#?}")
+                }
             }
         }
     }
@@ -194,65 +275,61 @@ fn what_others_may_send_under_any_name_stays_free() {
 
 // --- Records
 
-/// Records of every version, as they were written, are read now and lose nothing by it.
+/// Records of every version are read now, and lose nothing by it.
 #[test]
 fn records_of_every_version_are_read() {
-    let mut kinds = BTreeSet::new();
-    for entry in std::fs::read_dir(root().join("tests/fixtures/records")).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        let topic = name.rsplit_once(".v").unwrap_or_else(|| panic!("{name}: TOPIC.vVERSION.jsonl")).0.to_owned();
-        let validator = jsonschema::validator_for(&read(&root().join(format!("schemas/released/{name}.json")))).unwrap();
-        let text = std::fs::read_to_string(&path).unwrap();
-        for (number, line) in text.lines().enumerate() {
-            let place = format!("{name}, line {}", number + 1);
-            let record: Value = serde_json::from_str(line).unwrap();
-            assert!(validator.is_valid(&record), "{place} does not fit its schema");
-            let kept = match topic.as_str() {
-                "news.raw" => decoded(line, &place),
-                "news.scored" => through::<bellwether::news::Scored>(line, &place),
-                "news.observations" => through::<bellwether::news::Observation>(line, &place),
-                "news.feeds" => through::<bellwether::ingest::Memory>(line, &place),
-                "sentiment.windows" => through::<bellwether::window::PaneRecord>(line, &place),
-                "sentiment.alerts" => through::<bellwether::detect::AlertRecord>(line, &place),
-                other => panic!("who reads {other}? Name its type here"),
+    for (name, schema) in json_files("schemas/released") {
+        let topic = name.rsplit_once(".v").expect("TOPIC.vVERSION").0;
+        let lines = std::fs::read_to_string(root().join(format!("tests/fixtures/records/{name}.jsonl")));
+        let lines = lines.unwrap_or_else(|error| panic!("tests/fixtures/records/{name}.jsonl: {error}"));
+        let records: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        for record in records.iter().chain(schema["examples"].as_array().unwrap()) {
+            assert!(validator.is_valid(record), "{name}: {record} does not fit its schema");
+            let kept = match topic {
+                "news.raw" => decoded(record),
+                "news.scored" => through::<Scored>(record),
+                "news.observations" => through::<Observation>(record),
+                "news.feeds" => through::<Memory>(record),
+                "sentiment.windows" => through::<PaneRecord>(record),
+                "sentiment.alerts" => through::<AlertRecord>(record),
+                other => panic!("what reads {other}? Name its type here"),
             };
-            assert_eq!(kept, record, "{place}");
+            assert_eq!(kept, *record, "{name}");
         }
-        kinds.insert(topic);
     }
-    assert!(kinds.iter().eq(schemas().keys()), "records of {kinds:?} only");
 }
 
 /// What a type reads of a record, written again.
-fn through<T: DeserializeOwned + Serialize>(line: &str, place: &str) -> Value {
-    let read: T = serde_json::from_str(line).unwrap_or_else(|error| panic!("{place}: {error}"));
+fn through<T: DeserializeOwned + Serialize>(record: &Value) -> Value {
+    // As text: some types borrow from what they read.
+    let read: T = serde_json::from_str(&record.to_string()).unwrap_or_else(|error| panic!("{record}: {error}"));
     serde_json::to_value(read).unwrap()
 }
 
-/// What the classifier reads of a record of `news.raw`, as it came.
-fn decoded(line: &str, place: &str) -> Value {
-    let record: Value = serde_json::from_str(line).unwrap();
-    let written = EventTime::parse("2026-03-10T16:36:00.000Z").unwrap();
-    let item = decode(line.as_bytes(), written, &Config::default().decode).unwrap_or_else(|rejection| panic!("{place}: {rejection:?}"));
+/// What the classifier reads of a record of `news.raw`, in the form in which it came.
+fn decoded(record: &Value) -> Value {
+    let event_time = |value: &Value| value.as_i64().map(EventTime).or_else(|| EventTime::parse(value.as_str()?));
+    let published_at = event_time(&record["published_at"]).expect("every record here has its time");
+    let item = decode(record.to_string().as_bytes(), published_at, &Config::default().decode);
+    let item = item.unwrap_or_else(|rejection| panic!("{record}: {rejection:?}"));
+    assert_eq!(item.published_at, published_at);
     let mut read = item.extra.clone();
-    let published = match &record["published_at"] {
-        Value::Number(_) => json!(item.published_at.0),
-        _ => json!(item.published_at),
-    };
-    let id = if record["id"].is_number() { item.id.parse::<i64>().map(Value::from).unwrap() } else { json!(item.id) };
+    read.insert("published_at".to_owned(), record["published_at"].clone());
+    // What is null in a record counts as not there; an id is made then.
+    let (id, made) = (json!(item.id), record["id"].is_null());
     for (name, value) in [
-        ("id", id),
-        ("published_at", published),
+        ("id", if made { Value::Null } else { id }),
         ("title", json!(item.title)),
         ("body", json!(item.body)),
         ("source", json!(item.source)),
         ("url", json!(item.url)),
-        ("symbols", json!(item.symbols)),
+        ("symbols", if item.symbols.is_empty() { Value::Null } else { json!(item.symbols) }),
         ("lang", json!(item.lang)),
     ] {
         if record.get(name).is_some() {
-            read.insert(name.to_owned(), value);
+            let is_number = record[name].is_number();
+            read.insert(name.to_owned(), if is_number { serde_json::from_str(value.as_str().unwrap()).unwrap() } else { value });
         }
     }
     read.into()
@@ -318,8 +395,10 @@ fn read(path: &Path) -> Value {
 
 /// The number that its records have in `schema`. Records of `news.raw` have none: whoever writes them knows of no versions.
 fn version(schema: &Value) -> u64 {
-    let shapes = schema["oneOf"].as_array().map_or_else(|| vec![schema], |shapes| shapes.iter().map(|shape| pointed_at(schema, shape)).collect());
-    let versions: BTreeSet<u64> = shapes.iter().map(|shape| shape.pointer("/properties/schema/const").map_or(1, |version| version.as_u64().unwrap())).collect();
+    let shapes =
+        schema["oneOf"].as_array().map_or_else(|| vec![schema], |shapes| shapes.iter().map(|shape| pointed_at(schema, shape)).collect());
+    let versions: BTreeSet<u64> =
+        shapes.iter().map(|shape| shape.pointer("/properties/schema/const").map_or(1, |version| version.as_u64().unwrap())).collect();
     assert_eq!(versions.len(), 1, "{}: one version", schema["title"]);
     versions.into_iter().next().unwrap()
 }

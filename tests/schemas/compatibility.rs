@@ -49,10 +49,28 @@ struct Comparison<'a> {
 const NOTES: [&str; 9] = ["$schema", "$id", "$defs", "$comment", "title", "description", "examples", "default", OPEN];
 /// Beside an `enum`: values may come, and readers must live with one that they do not know.
 const OPEN: &str = "x-open";
-const COMPARED: [&str; 22] = [
-    "type", "enum", "const", "minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "minLength", "maxLength", "minItems", "maxItems",
-    "minProperties", "maxProperties", "required", "properties", "additionalProperties", "propertyNames", "items", "prefixItems", "anyOf", "oneOf",
-    "$ref",
+const COMPARED: [&str; 21] = [
+    "type",
+    "enum",
+    "const",
+    "minimum",
+    "exclusiveMinimum",
+    "maximum",
+    "exclusiveMaximum",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "minProperties",
+    "maxProperties",
+    "required",
+    "properties",
+    "additionalProperties",
+    "propertyNames",
+    "items",
+    "prefixItems",
+    "anyOf",
+    "oneOf",
 ];
 const TYPES: [&str; 7] = ["null", "boolean", "integer", "number", "string", "array", "object"];
 const ANYTHING: Value = Value::Bool(true);
@@ -89,7 +107,8 @@ impl Comparison<'_> {
             self.compare_items(place, &from, &to);
         }
         self.compare_branches(place, &from, &to);
-        for (keyword, value) in to.iter().filter(|(keyword, _)| !NOTES.contains(&keyword.as_str()) && !COMPARED.contains(&keyword.as_str())) {
+        for (keyword, value) in to.iter().filter(|(keyword, _)| !NOTES.contains(&keyword.as_str()) && !COMPARED.contains(&keyword.as_str()))
+        {
             if from.get(keyword) != Some(value) {
                 self.report(place, format!("{keyword} is {value}, and was {}", from.get(keyword).unwrap_or(&Value::Null)));
             }
@@ -138,7 +157,9 @@ impl Comparison<'_> {
             if let Some(needed) = bound(to)
                 && bound(from).is_none_or(|given| given < needed)
             {
-                let said = |schema: &Map<String, Value>| Value::from_iter(keywords.iter().filter_map(|key| Some((*key, schema.get(*key)?.clone()))));
+                let said = |schema: &Map<String, Value>| {
+                    Value::from_iter(keywords.iter().filter_map(|key| Some((*key, schema.get(*key)?.clone()))))
+                };
                 self.report(place, format!("{} does not keep to {}", said(from), said(to)));
             }
         }
@@ -150,12 +171,11 @@ impl Comparison<'_> {
         }
         let (described, expected) = (properties(from), properties(to));
         let (rest, wanted_rest) = (rest_of(from), rest_of(to));
-        // An object of which nothing is described may hold anything, whoever writes it.
-        let rest_matters = rest.is_object()
-            || match self.direction {
-                Direction::Old { strangers } => strangers || described.is_empty(),
-                Direction::New => wanted_rest.is_object(),
-            };
+        let rest_matters = match self.direction {
+            // An object of which nothing is described may hold anything, whoever writes it.
+            Direction::Old { strangers } => strangers || described.is_empty() || rest.is_object(),
+            Direction::New => *wanted_rest != NOTHING,
+        };
         for (name, wanted) in expected {
             let absent = if rest_matters || self.direction == Direction::New { rest } else { &NOTHING };
             let given = described.get(name).unwrap_or(absent);
@@ -168,7 +188,7 @@ impl Comparison<'_> {
                 _ => self.compare(&format!("{place}/{name}"), given, wanted_rest),
             }
         }
-        if rest_matters && !(self.direction == Direction::New && *wanted_rest == NOTHING) {
+        if rest_matters {
             self.compare(&format!("{place}/*"), rest, wanted_rest);
         }
         if let Some(wanted) = to.get("propertyNames") {
@@ -187,7 +207,7 @@ impl Comparison<'_> {
         self.compare(&format!("{place}/[]"), &rest(from), &rest(to));
     }
 
-    /// Each branch must be within one of the other side's.
+    /// Each branch must be within one of the other side's. Those of `oneOf` are taken to exclude each other.
     fn compare_branches(&mut self, place: &str, from: &Map<String, Value>, to: &Map<String, Value>) {
         for keyword in ["anyOf", "oneOf"] {
             let wanted = list(to, keyword);
@@ -197,7 +217,8 @@ impl Comparison<'_> {
             let given = list(from, keyword);
             let given = if given.is_empty() { vec![Value::Object(from.clone())] } else { given };
             for (index, branch) in given.iter().enumerate() {
-                let attempts: Vec<Vec<String>> = wanted.iter().map(|wanted| self.apart(&format!("{place}/{keyword} {index}"), branch, wanted)).collect();
+                let attempts: Vec<Vec<String>> =
+                    wanted.iter().map(|wanted| self.apart(&format!("{place}/{keyword} {index}"), branch, wanted)).collect();
                 // What is told is said of the branch that lacks least.
                 self.found.extend(attempts.into_iter().min_by_key(Vec::len).unwrap_or_default());
             }
