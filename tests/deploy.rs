@@ -1,8 +1,14 @@
-//! What kustomize builds from `deploy/k8s` is valid Kubernetes and agrees with the configuration inside it.
+//! What kustomize builds from `deploy/k8s` is valid Kubernetes and agrees with the configuration inside it; so do `docker-compose.yml` and the
+//! units of `deploy/systemd`.
 //!
 //! kubectl builds it, the schemas are those of kubernetes-validate; `make test` fetches both. No cluster is asked.
 
 mod common;
+
+#[path = "deploy/compose.rs"]
+mod compose;
+#[path = "deploy/systemd.rs"]
+mod systemd;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -426,6 +432,23 @@ fn bellwether(arguments: &[&str], workload: &Value) -> Command {
         command.env(text(&variable["name"]), value);
     }
     command
+}
+
+/// Arguments that end in a configuration file start the program: with feeds and a webhook it gets as far as the brokers, which are not there.
+fn assert_starts(name: &str, arguments: &[&str]) {
+    let folder = tempfile::tempdir().expect("a directory for temporary files");
+    let file = folder.path().join(CONFIG_FILE);
+    let brokers = format!("127.0.0.1:{}", free_port());
+    let config = format!(
+        "[kafka]\nbrokers = '{brokers}'\ntimeout = '1s'\n[http]\nlisten = ''\nmetrics_listen = ''\n\
+         [ingest]\nmetrics_listen = ''\nfeeds = [{{ url = 'https://wire.example/rss.xml', source = 'wire.example' }}]\n\
+         [deliver]\nmetrics_listen = ''\n[webhooks.desk]\nurl = 'https://desk.example/alerts'\nsecret = '{WEBHOOK_SECRET}'\n"
+    );
+    std::fs::write(&file, config).expect("the temporary directory takes files");
+    let (_, arguments) = arguments.split_last().expect("a configuration file");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bellwether"));
+    let output = command.args(arguments).arg(&file).current_dir(root()).output().expect("the binary that was built for this test");
+    assert!(output.status.code() == Some(69) && said(&output).contains(&brokers), "{name}: {}", said(&output));
 }
 
 // --- Schemas
