@@ -8,7 +8,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-training book check dashboards check-dashboards bench bench-core bench-delivery bench-detection bench-explain model kafka-up kafka-down
+.PHONY: help demo build test test-training book check dashboards check-dashboards check-asyncapi bench bench-core bench-delivery bench-detection bench-explain model kafka-up kafka-down
 
 ARGS ?=
 KAFKA_PORT ?= 19092
@@ -19,6 +19,9 @@ export BELLWETHER_RUNTIME_DIR
 # The shared library of ONNX Runtime; set it to use another build of it, such as one for GPUs.
 ORT_DYLIB_PATH ?= $(BELLWETHER_RUNTIME_DIR)/onnxruntime/libonnxruntime.so
 export ORT_DYLIB_PATH
+
+# ONNX Runtime tells its maker nothing, whoever loads it; the program says so itself.
+export ORT_DISABLE_TELEMETRY := 1
 
 # The program that `make build` leaves, and the Python of the fine-tuning pipeline.
 override BINARY := $(CURDIR)/target/release/bellwether
@@ -75,6 +78,10 @@ check-dashboards: ## hold the boards to Grafana's types and to its linter (Node.
 	@cd dashboards/render && npm run --silent types
 	@set -o pipefail; for board in dashboards/grafana/*.json; do \
 	    $(BELLWETHER_RUNTIME_DIR)/boards/dashboard-linter lint --strict "$$board" | sed '/^Checks that/d' || exit; done
+
+check-asyncapi: ## hold docs/asyncapi.yaml to AsyncAPI's own schema (Node.js)
+	@scripts/setup check-asyncapi
+	@node tests/asyncapi/check.mjs
 
 bench: ## measure what docs/performance.md says, or the parts of it that ARGS names (heavy)
 	@scripts/setup bench

@@ -254,6 +254,16 @@ fn classify_reads_lines_and_json_and_writes_both_heads() {
 }
 
 #[test]
+fn the_models_runtime_leaves_nothing_in_the_home_directory() {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = bellwether(&["explain", "Harbour Bank shares plunge"]);
+    let output = command.env("HOME", home.path()).env_remove("ORT_DISABLE_TELEMETRY").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let left: Vec<_> = std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
 fn classify_names_the_line_that_is_wrong() {
     let mut child = bellwether(&["classify"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"fine\n{broken\n").unwrap();

@@ -1,8 +1,14 @@
-//! What kustomize builds from `deploy/k8s` is valid Kubernetes and agrees with the configuration inside it.
+//! What kustomize builds from `deploy/k8s` is valid Kubernetes and agrees with the configuration inside it; so do `docker-compose.yml` and the
+//! units of `deploy/systemd`.
 //!
 //! kubectl builds it, the schemas are those of kubernetes-validate; `make test` fetches both. No cluster is asked.
 
 mod common;
+
+#[path = "deploy/compose.rs"]
+mod compose;
+#[path = "deploy/systemd.rs"]
+mod systemd;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -45,7 +51,10 @@ fn every_build_is_valid_kubernetes() {
 fn each_role_has_pods_that_run_the_configuration_of_the_config_map() {
     for build in BUILDS.iter() {
         let roles: Vec<&str> = build.of_kind("Deployment").map(role).collect();
-        assert_eq!(roles, ["classifier", "monitor"], "{}", build.name);
+        match build.name.as_str() {
+            WHOLE => assert_eq!(roles, ["classifier", "deliver", "ingest", "monitor"], "{}", build.name),
+            _ => assert_eq!(roles, ["classifier", "monitor"], "{}", build.name),
+        }
         for workload in build.workloads() {
             let place = build.place(workload);
             let (pod, container) = (pod(workload), container(workload));
@@ -54,16 +63,19 @@ fn each_role_has_pods_that_run_the_configuration_of_the_config_map() {
             let volume = list(&pod["volumes"]).iter().find(|volume| volume["name"] == "config").expect("a volume of the configuration");
             assert_eq!(volume["configMap"]["name"], build.config_map()["metadata"]["name"], "{place}");
             let file = format!("{}/{CONFIG_FILE}", text(&mount["mountPath"]));
-            let arguments = match text(&workload["kind"]) {
-                "Deployment" => json!(["run", "--role", role(workload), "-c", file]),
-                _ => json!(["topics", "create", "-c", file]),
+            let arguments = match role(workload) {
+                "topics" => json!(["topics", "create", "-c", file]),
+                other @ ("ingest" | "deliver") => json!([other, "-c", file]),
+                role => json!(["run", "--role", role, "-c", file]),
             };
             assert_eq!(container["args"], arguments, "{place}");
             // Exit code 64 for a variable that names no key.
             let config = build.config(workload);
             if workload["kind"] == "Deployment" {
                 assert_eq!(workload["metadata"]["name"], format!("bellwether-{}", role(workload)), "{place}");
-                assert_eq!(config["kafka"]["instance"].as_str(), Some(POD_NAME), "{place}: kafka.instance is not the pod's name");
+                // Who asks the feeds is one, whatever the pod is called: a second one is fenced off by the same name.
+                let instance = if role(workload) == "ingest" { "" } else { POD_NAME };
+                assert_eq!(config["kafka"]["instance"].as_str(), Some(instance), "{place}: kafka.instance");
             }
         }
     }
@@ -71,7 +83,7 @@ fn each_role_has_pods_that_run_the_configuration_of_the_config_map() {
 
 #[test]
 fn the_arguments_of_the_pods_start_the_program() {
-    let build = built("base");
+    let build = built(WHOLE);
     for workload in build.workloads() {
         let folder = build.config_folder();
         let file = folder.path().join(CONFIG_FILE).to_str().expect("a path in UTF-8").to_owned();
@@ -80,7 +92,9 @@ fn the_arguments_of_the_pods_start_the_program() {
         let brokers = format!("127.0.0.1:{}", free_port());
         let mut command = bellwether(&arguments, workload);
         command.env("BELLWETHER_KAFKA__BROKERS", &brokers).env("BELLWETHER_KAFKA__TIMEOUT", "1s");
-        command.env("BELLWETHER_HTTP__LISTEN", "").env("BELLWETHER_HTTP__METRICS_LISTEN", "");
+        for address in ["HTTP__LISTEN", "HTTP__METRICS_LISTEN", "INGEST__METRICS_LISTEN", "DELIVER__METRICS_LISTEN"] {
+            command.env(format!("BELLWETHER_{address}"), "");
+        }
         let output = command.env("BELLWETHER_MODEL__DEVICE", "cpu").output().expect("the binary that was built for this test");
         // It gets as far as the brokers, which are not there.
         assert!(output.status.code() == Some(69) && said(&output).contains(&brokers), "{}: {}", build.place(workload), said(&output));
@@ -93,22 +107,35 @@ fn probes_ports_and_grace_fit_the_configuration() {
         for deployment in build.of_kind("Deployment") {
             let (place, pod, container) = (build.place(deployment), pod(deployment), container(deployment));
             let config = build.config(deployment);
-            let address = |key: &str| string(&config, "http", key).parse::<std::net::SocketAddr>().expect("an address");
-            let (page, metrics) = (address("listen"), address("metrics_listen"));
-            assert!(page.ip().is_loopback(), "{place}: everybody in the cluster gets at the page on {page}");
+            let address = |section: &str, key: &str| string(&config, section, key).parse::<std::net::SocketAddr>().expect("an address");
+            let section = match role(deployment) {
+                alone @ ("ingest" | "deliver") => alone,
+                _ => "http",
+            };
+            let metrics = address(section, "metrics_listen");
             assert!(metrics.ip().is_unspecified(), "{place}: probes come from outside the pod, but it listens on {metrics}");
-            let ports = json!([{"name": "http", "containerPort": page.port()}, {"name": "metrics", "containerPort": metrics.port()}]);
-            assert_eq!(container["ports"], ports, "{place}");
+            let mut ports = vec![json!({"name": "metrics", "containerPort": metrics.port()})];
+            if section == "http" {
+                let page = address(section, "listen");
+                assert!(page.ip().is_loopback(), "{place}: everybody in the cluster gets at the page on {page}");
+                ports.insert(0, json!({"name": "http", "containerPort": page.port()}));
+            }
+            assert_eq!(container["ports"], json!(ports), "{place}");
             for (probe, path) in [("startupProbe", "/ready"), ("readinessProbe", "/ready"), ("livenessProbe", "/live")] {
                 assert_eq!(container[probe]["httpGet"], json!({"path": path, "port": "metrics"}), "{place}: {probe}");
             }
             let deadline = humantime::parse_duration(string(&config, "shutdown", "deadline")).expect("a duration");
             let grace = Duration::from_secs(number(&pod["terminationGracePeriodSeconds"]));
             assert!(grace > deadline, "{place}: killed after {grace:?}, while draining may take {deadline:?}");
-            // Where a pod more needs a GPU more, one goes first.
+            // One goes first where a pod more needs a GPU more, and where there may be only one.
             let takes_gpu = container["resources"]["limits"].get(GPU).is_some();
-            let rolling = if takes_gpu { json!({"maxUnavailable": 1, "maxSurge": 0}) } else { json!({"maxUnavailable": 0, "maxSurge": 1}) };
-            assert_eq!(deployment["spec"]["strategy"], json!({"type": "RollingUpdate", "rollingUpdate": rolling}), "{place}");
+            let strategy = match role(deployment) {
+                "ingest" => json!({"type": "Recreate"}),
+                _ if takes_gpu => json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}}),
+                _ => json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}),
+            };
+            assert_eq!(deployment["spec"]["strategy"], strategy, "{place}");
+            assert!(role(deployment) != "ingest" || deployment["spec"]["replicas"] == 1, "{place}: one process asks all feeds");
         }
     }
 }
@@ -119,18 +146,22 @@ fn services_and_budgets_select_the_pods_of_one_role() {
         for deployment in build.of_kind("Deployment") {
             let name = &deployment["metadata"]["name"];
             let place = build.place(deployment);
-            let find = |kind: &str| {
-                build.of_kind(kind).find(|other| other["metadata"]["name"] == *name).unwrap_or_else(|| panic!("{place} has no {kind}"))
-            };
-            let (service, budget) = (find("Service"), find("PodDisruptionBudget"));
-            let selectors =
-                [&deployment["spec"]["selector"]["matchLabels"], &budget["spec"]["selector"]["matchLabels"], &service["spec"]["selector"]];
+            let find = |kind: &str| build.of_kind(kind).find(|other| other["metadata"]["name"] == *name);
+            let service = find("Service").unwrap_or_else(|| panic!("{place} has no Service"));
+            let budget = find("PodDisruptionBudget");
+            let mut selectors = vec![&deployment["spec"]["selector"]["matchLabels"], &service["spec"]["selector"]];
+            match budget {
+                Some(budget) => {
+                    assert_eq!(budget["spec"]["maxUnavailable"], 1, "{place}");
+                    selectors.push(&budget["spec"]["selector"]["matchLabels"]);
+                }
+                None => assert_eq!(deployment["spec"]["replicas"], 1, "{place} has no PodDisruptionBudget"),
+            }
             for selector in selectors {
                 let selected: Vec<&Value> =
                     build.workloads().filter(|other| selects(selector, other)).map(|other| &other["metadata"]["name"]).collect();
                 assert_eq!(selected, [name], "{place}: {selector}");
             }
-            assert_eq!(budget["spec"]["maxUnavailable"], 1, "{place}");
             let ports = list(&container(deployment)["ports"]);
             for (port, of_service) in ports.iter().zip(list(&service["spec"]["ports"])) {
                 assert_eq!((&of_service["name"], &of_service["targetPort"]), (&port["name"], &port["name"]), "{place}");
@@ -168,6 +199,28 @@ fn pods_have_no_rights_that_they_do_not_need() {
     }
     let dockerfile = std::fs::read_to_string(root().join("Dockerfile")).expect("the Dockerfile");
     assert!(dockerfile.contains("USER 10001:10001"), "the image runs as somebody else");
+}
+
+#[test]
+fn secrets_are_files_that_only_who_needs_them_has() {
+    for build in BUILDS.iter() {
+        for workload in build.workloads() {
+            let (place, container) = (build.place(workload), container(workload));
+            let volume = list(&pod(workload)["volumes"]).iter().find(|volume| volume["name"] == "webhooks");
+            let mount = list(&container["volumeMounts"]).iter().find(|mount| mount["name"] == "webhooks");
+            let Some((volume, mount)) = volume.zip(mount) else {
+                assert_ne!(role(workload), "deliver", "{place} has no secrets");
+                continue;
+            };
+            assert_eq!(role(workload), "deliver", "{place} has secrets of the webhooks");
+            assert!(volume["secret"]["secretName"] == "bellwether-webhooks" && mount["readOnly"] == true, "{place}");
+            let config: toml::Table = text(&build.config_map()["data"][CONFIG_FILE]).parse().expect("TOML");
+            for (name, webhook) in config["webhooks"].as_table().expect("webhooks") {
+                let file = format!("file:{}/{name}", text(&mount["mountPath"]));
+                assert_eq!(webhook["secret"].as_str(), Some(file.as_str()), "{place}: webhooks.{name}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -258,7 +311,10 @@ fn the_overlay_of_the_readme_moves_everything_to_its_namespace_and_images() {
 // --- Builds
 
 const GPU: &str = "nvidia.com/gpu";
+/// With feeds and webhooks.
+const WHOLE: &str = "overlays/feeds-and-webhooks";
 const README_BUILD: &str = "the README's overlay";
+const WEBHOOK_SECRET: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const POD_NAME: &str = "bellwether-5d7c9-x2v4q";
 
 /// All resources that `kubectl apply -k` would send.
@@ -292,7 +348,7 @@ fn readme_build() -> Build {
     let copy = tempfile::tempdir().expect("a directory for temporary files");
     let overlay = copy.path().join("overlays/mine");
     std::fs::create_dir_all(&overlay).expect("the temporary directory takes files");
-    for part in ["base", "components"] {
+    for part in ["base", "components", "ingest", "deliver"] {
         let status = Command::new("cp").arg("-r").arg(root().join("deploy/k8s").join(part)).arg(copy.path()).status();
         assert!(status.is_ok_and(|status| status.success()), "{part} cannot be copied");
     }
@@ -339,11 +395,13 @@ impl Build {
         map
     }
 
-    /// A folder as the pods have it in `/etc/bellwether`.
+    /// A folder as the pods have it in `/etc/bellwether`, with what they have in `/run/webhooks` beside it.
     fn config_folder(&self) -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("a directory for temporary files");
+        std::fs::write(folder.path().join("desk"), WEBHOOK_SECRET).expect("the temporary directory takes files");
         for (file, content) in self.config_map()["data"].as_object().expect("files") {
-            std::fs::write(folder.path().join(file), text(content)).expect("the temporary directory takes files");
+            let content = text(content).replace("/run/webhooks", folder.path().to_str().expect("a path in UTF-8"));
+            std::fs::write(folder.path().join(file), content).expect("the temporary directory takes files");
         }
         folder
     }
@@ -374,6 +432,23 @@ fn bellwether(arguments: &[&str], workload: &Value) -> Command {
         command.env(text(&variable["name"]), value);
     }
     command
+}
+
+/// Arguments that end in a configuration file start the program: with feeds and a webhook it gets as far as the brokers, which are not there.
+fn assert_starts(name: &str, arguments: &[&str]) {
+    let folder = tempfile::tempdir().expect("a directory for temporary files");
+    let file = folder.path().join(CONFIG_FILE);
+    let brokers = format!("127.0.0.1:{}", free_port());
+    let config = format!(
+        "[kafka]\nbrokers = '{brokers}'\ntimeout = '1s'\n[http]\nlisten = ''\nmetrics_listen = ''\n\
+         [ingest]\nmetrics_listen = ''\nfeeds = [{{ url = 'https://wire.example/rss.xml', source = 'wire.example' }}]\n\
+         [deliver]\nmetrics_listen = ''\n[webhooks.desk]\nurl = 'https://desk.example/alerts'\nsecret = '{WEBHOOK_SECRET}'\n"
+    );
+    std::fs::write(&file, config).expect("the temporary directory takes files");
+    let (_, arguments) = arguments.split_last().expect("a configuration file");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bellwether"));
+    let output = command.args(arguments).arg(&file).current_dir(root()).output().expect("the binary that was built for this test");
+    assert!(output.status.code() == Some(69) && said(&output).contains(&brokers), "{name}: {}", said(&output));
 }
 
 // --- Schemas

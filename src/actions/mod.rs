@@ -62,7 +62,7 @@ pub enum Action {
 
 /// The value of a record. One without a value takes back what its key had.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Record {
+pub struct Record {
     schema: u32,
     #[serde(flatten)]
     kind: Kind,
@@ -70,7 +70,7 @@ struct Record {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-enum Kind {
+pub enum Kind {
     Acknowledge(Acknowledgement),
     Silence(Silence),
 }

@@ -21,7 +21,6 @@ mod token;
 mod topics;
 mod trace;
 
-use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -189,7 +188,7 @@ fn end(code: u8) -> ! {
 }
 
 fn outcome() -> u8 {
-    use_one_polars_thread();
+    set_libraries_up();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -238,13 +237,18 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe))
 }
 
-/// At the size of a window a second polars thread costs two to four times the CPU of one; the user's own setting wins.
-fn use_one_polars_thread() {
-    const NAME: &str = "POLARS_MAX_THREADS";
-    if std::env::var_os(NAME).is_none() {
-        // SAFETY: the first thing `main` does; there is no other thread yet.
-        unsafe { std::env::set_var(NAME, OsString::from("1")) };
+/// What libraries read from the environment when they begin.
+fn set_libraries_up() {
+    // SAFETY: the first thing `main` does; there is no other thread yet.
+    let set = |name: &str, value: &str| unsafe { std::env::set_var(name, value) };
+    // At the size of a window a second polars thread costs two to four times the CPU of one; the user's own setting wins.
+    const POLARS_THREADS: &str = "POLARS_MAX_THREADS";
+    if std::env::var_os(POLARS_THREADS).is_none() {
+        set(POLARS_THREADS, "1");
     }
+    // Otherwise ONNX Runtime looks for a server of its maker and keeps a database in the home directory: switching telemetry off by its
+    // interface comes too late for that.
+    set("ORT_DISABLE_TELEMETRY", "1");
 }
 
 fn start_logging(config: &LogConfig) {
