@@ -118,8 +118,10 @@ fn out(place: &'static str) -> Edit {
     (place, None)
 }
 
-/// Changes, with the place that is told of where Bellwether writes the records, and where others do: nothing where the change is allowed.
-fn cases() -> Vec<(&'static str, Vec<Edit>, Option<&'static str>, Option<&'static str>)> {
+/// A change, and the place that is told of where Bellwether writes the records, and where others do: nothing where it is allowed.
+type Case = (&'static str, Vec<Edit>, Option<&'static str>, Option<&'static str>);
+
+fn cases() -> Vec<Case> {
     let number = json!({ "type": "number" });
     vec![
         ("nothing", vec![], None, None),

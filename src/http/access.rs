@@ -159,7 +159,7 @@ pub async fn refuse_other_sites(State(shared): State<Shared>, request: Request, 
     }
 }
 
-/// An operator's name: what a handler takes that changes what the process does. Behind [`guard`] only.
+/// An operator's name: what a handler takes that changes what the process does. Behind `guard` only.
 ///
 /// 403 for viewers, and where there are no tokens: everybody may look then, but nobody has said who may act.
 #[derive(Debug, Clone, PartialEq, Eq)]

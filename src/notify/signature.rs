@@ -1,4 +1,4 @@
-//! Signatures by which a receiver knows who sent a request, and that nobody changed it: https://www.standardwebhooks.com.
+//! Signatures by which a receiver knows who sent a request, and that nobody changed it: <https://www.standardwebhooks.com>.
 
 use std::fmt;
 

@@ -100,7 +100,7 @@ pub struct Spread {
     pub first_seen: EventTime,
     /// Items beside the first.
     pub copies: u64,
-    /// Distinct sources, at most [`MAX_SOURCES`].
+    /// Distinct sources, at most `MAX_SOURCES`.
     pub sources: usize,
 }
 
