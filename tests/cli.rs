@@ -114,12 +114,6 @@ fn a_series_is_scored_row_by_row_from_a_file_or_standard_input() {
 }
 
 #[test]
-fn completions_are_printed_for_a_shell() {
-    let output = bellwether(&["completions", "bash"]).output().unwrap();
-    assert!(output.status.success() && text(&output).contains("check-config"));
-}
-
-#[test]
 fn check_config_prints_all_problems_at_once() {
     let (_folder, path) = config("[window]\npane = '7s'\n[kafka]\nbroker = 'x'\n[rules.r]\ngroup_by = 'group'\ncondition = 'mood'");
     let output = bellwether(&["check-config", "-c", &path]).output().unwrap();

@@ -560,13 +560,13 @@ fn every_command_is_run_as_it_stands() {
         // What a page says of a configuration is what its commands run with.
         let config: String = ["# bellwether.toml", "[ingest]", "[webhooks."].map(|begin| shown("toml", begin)).concat();
         let files = Files::new(&config);
-        // Who pushes news needs somebody who takes it.
+        // Who pushes news or silences a subject needs somebody who takes it.
         let server = page.text.contains("$OPERATOR_TOKEN").then(|| {
             let (token, line) = operator();
             files.write("tokens", &line);
             let tokens = files.path().join("tokens");
             let site = Site::at(brokers.clone(), TINY, "[kafka]\ngroup = 'page'\n");
-            let mut process = site.run_with("classifier", &[("BELLWETHER_HTTP__TOKENS", tokens.to_str().unwrap())]);
+            let mut process = site.run_with("monitor", &[("BELLWETHER_HTTP__TOKENS", tokens.to_str().unwrap())]);
             process.wait_ready();
             (process, token)
         });

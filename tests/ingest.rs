@@ -8,6 +8,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use common::certificates::{Authority, Issued};
 use common::newsstand::{Newsstand, keep_waiting, rss, say, say_for_ever};
 use common::{Broker, Process, Read1, Site, ask, read_topic, root, wait_for};
 use serde_json::{Value, json};
@@ -171,6 +172,12 @@ fn servers_that_misbehave_cost_their_own_news_and_no_others_and_lead_nowhere() {
         "/gone" => say(stream, "410 Gone", b""),
         _ => say(stream, "404 Not Found", b""),
     });
+    let (authority, stranger) = (Authority::new("desk"), Authority::new("stranger"));
+    let sealed = Newsstand::open(|asked, stream| match asked.path.as_str() {
+        "/robots.txt" => say(stream, "404 Not Found", b""),
+        _ => say(stream, "200 OK", rss(&["Sealed news"]).as_bytes()),
+    });
+    let https = |certificate: &Issued| format!("https://{}/feed", sealed.behind_tls(certificate));
     let without_robots = Newsstand::open(|_, stream| say(stream, "500 Internal Server Error", b""));
     let expected: BTreeMap<&str, Vec<&str>> = [
         ("new", vec!["/good", "/moved", "/mislabelled", "/zipped"]),
@@ -188,18 +195,33 @@ fn servers_that_misbehave_cost_their_own_news_and_no_others_and_lead_nowhere() {
     let mut feeds: Vec<(String, &str)> = all.clone().map(|path| (stand.url(path), "wire.example")).collect();
     feeds.push((without_robots.url("/feed"), "robots.example"));
     feeds.push((format!("http://127.0.0.2:{inner_port}/"), "inner.example"));
+    let certificates = [
+        authority.issue_for_host("127.0.0.1", (-1, 1)),
+        stranger.issue_for_host("127.0.0.1", (-1, 1)),
+        authority.issue_for_host("127.0.0.1", (-2, -1)),
+    ];
+    feeds.extend(certificates.iter().map(|certificate| (https(certificate), "sealed.example")));
     let broker = Broker::start();
     let site = site(&broker, &feeds);
-    let mut process = site.ingest();
+    let trusted = site.folder.path().join("trusted.pem");
+    std::fs::write(&trusted, authority.certificate()).unwrap();
+    let trusting = [("SSL_CERT_FILE", trusted.to_str().unwrap())];
+    let mut process = site.ingest_with(trusting);
     process.wait_ready();
     for (name, paths) in &expected {
-        // Two more of the feeds: one whose robots.txt cannot be had, one at an address of the inner network.
-        let count = paths.len() + usize::from(["robots", "refused"].contains(name));
+        // More of the feeds: one whose robots.txt cannot be had, one at an address of the inner network, one by HTTPS, two by HTTPS
+        // from servers that are not who they should be.
+        let more = match *name {
+            "robots" | "refused" | "new" => 1,
+            "unreachable" => 2,
+            _ => 0,
+        };
+        let count = paths.len() + more;
         wait_for(&format!("{count} {name}:\n{}", process.log()), 60, || (outcome(&process, name) >= count as f64).then_some(()));
     }
     // All but the good ones are failing, and those are asked on.
-    wait_for("each to have been told", 20, || (process.log().matches("no news from a feed").count() >= feeds.len() - 4).then_some(()));
-    assert_eq!(process.metric("bellwether_feeds_failing"), (feeds.len() - 4) as f64);
+    wait_for("each to have been told", 20, || (process.log().matches("no news from a feed").count() >= feeds.len() - 5).then_some(()));
+    assert_eq!(process.metric("bellwether_feeds_failing"), (feeds.len() - 5) as f64);
     for (name, paths) in expected.iter().filter(|(name, _)| **name != "new") {
         for path in paths {
             let line = process
@@ -212,9 +234,12 @@ fn servers_that_misbehave_cost_their_own_news_and_no_others_and_lead_nowhere() {
     }
     let asked_before = stand.asked_for("/good").len();
     wait_for("the good feed to be asked again", 20, || (stand.asked_for("/good").len() > asked_before + 1).then_some(()));
-    let good = ["Börse schließt", "Good news", "Zipped news", "Zürich führt"];
+    let good = ["Börse schließt", "Good news", "Sealed news", "Zipped news", "Zürich führt"];
     assert_eq!(titles(&read_topic(&site.brokers, "news.raw")), good);
     assert!(inner.asked().is_empty(), "nobody was led there: {:?}", inner.asked());
+    assert_eq!(sealed.asked_for("/feed").len(), sealed.asked().len() - 1, "robots.txt once, and nothing for those who were not trusted");
+    let log = process.log();
+    assert!(log.contains("UnknownIssuer") && log.contains("xpired"), "{log}");
     assert!(without_robots.asked().iter().all(|asked| asked.path == "/robots.txt"), "what is not known to be allowed is not asked for");
     assert_eq!(stand.asked_for("/members/feed").len(), 0);
     assert_eq!(["/busy", "/closed", "/gone"].map(|path| stand.asked_for(path).len()), [1, 1, 1]);
@@ -227,7 +252,7 @@ fn servers_that_misbehave_cost_their_own_news_and_no_others_and_lead_nowhere() {
     let (exit, log) = process.terminate();
     assert!(exit.success(), "{exit} {log}");
     let asked_before = stand.asked_for("/good").len();
-    let mut again = site.ingest();
+    let mut again = site.ingest_with(trusting);
     again.wait_ready();
     wait_for("the feeds to be asked again", 60, || (stand.asked_for("/good").len() > asked_before + 3).then_some(()));
     assert_eq!(["/busy", "/closed"].map(|path| stand.asked_for(path).len()), [1, 1]);

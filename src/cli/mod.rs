@@ -24,7 +24,7 @@ mod trace;
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Device, LogConfig, LogFormat};
@@ -92,8 +92,6 @@ enum Command {
     Token(token::Arguments),
     /// Print every problem of a configuration, or the effective configuration with secrets hidden
     CheckConfig(check_config::Arguments),
-    /// Print a completion script for your shell
-    Completions { shell: clap_complete::Shell },
 }
 
 /// The -c option that most subcommands take.
@@ -217,10 +215,6 @@ fn outcome() -> u8 {
         Command::Topics(command) => topics::run(&command),
         Command::Token(arguments) => token::run(&arguments),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
-        Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "bellwether", &mut std::io::stdout());
-            Ok(())
-        }
     };
     match result {
         Ok(()) => SUCCESS,

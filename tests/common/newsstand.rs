@@ -7,6 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use openssl::pkey::PKey;
+use openssl::ssl::{SslAcceptor, SslMethod};
+use openssl::x509::X509;
+
+use super::certificates::Issued;
+
 /// One request, with the names of its headers in lower case.
 #[derive(Debug, Clone)]
 pub struct Asked {
@@ -45,6 +51,34 @@ impl Newsstand {
             }
         });
         Self { address, asked, most_at_once }
+    }
+
+    /// The same by HTTPS, under this certificate.
+    pub fn behind_tls(&self, certificate: &Issued) -> SocketAddr {
+        let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
+        acceptor.set_certificate(&X509::from_pem(certificate.certificate.as_bytes()).unwrap()).unwrap();
+        acceptor.set_private_key(&PKey::private_key_from_pem(certificate.key().as_bytes()).unwrap()).unwrap();
+        let (acceptor, inner) = (Arc::new(acceptor.build()), self.address);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let acceptor = acceptor.clone();
+                std::thread::spawn(move || {
+                    // Whoever does not trust it goes away.
+                    let Ok(mut outside) = acceptor.accept(stream) else { return };
+                    let mut head = [0; 4096];
+                    let Ok(length) = outside.read(&mut head) else { return };
+                    let mut inside = TcpStream::connect(inner).unwrap();
+                    inside.write_all(&head[..length]).unwrap();
+                    let mut answer = Vec::new();
+                    let _ = inside.read_to_end(&mut answer);
+                    let _ = outside.write_all(&answer).and_then(|()| outside.flush());
+                    let _ = outside.shutdown();
+                });
+            }
+        });
+        address
     }
 
     pub fn url(&self, path: &str) -> String {
