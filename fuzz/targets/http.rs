@@ -6,12 +6,14 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use bellwether::actions::Book;
 use bellwether::config::{Config, HttpConfig};
 use bellwether::enrich::Watchlist;
 use bellwether::http::board::Board;
 use bellwether::http::serve;
+use bellwether::http::tokens::{Holder, Role, line};
 use bellwether::metrics::Metrics;
-use bellwether::pipeline::Roles;
+use bellwether::pipeline::{Roles, ask};
 use libfuzzer_sys::fuzz_target;
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +22,15 @@ static SERVER: LazyLock<SocketAddr> = LazyLock::new(|| {
     let metrics = Arc::new(Metrics::new());
     let board = Arc::new(Board::new(config.clone(), Arc::new(Watchlist::empty()), metrics.clone(), Roles::Monitor));
     let (listen, metrics_listen) = ("127.0.0.1:0".to_owned(), String::new());
-    let http = HttpConfig { listen, metrics_listen, requests_per_second: 1_000_000_000, burst: 1_000_000_000, ..config.http.clone() };
+    let tokens = std::env::temp_dir().join(format!("bellwether-fuzz-{}", std::process::id()));
+    let operator = Holder { name: "ops".into(), role: Role::Operator };
+    std::fs::write(&tokens, line(&operator, "bw_operator")).expect("a folder for passing files");
+    let http = HttpConfig { listen, metrics_listen, tokens, requests_per_second: 1_000_000_000, burst: 1_000_000_000, ..config.http.clone() };
+    // What lies behind the routes says yes.
+    board.actions().replace(Book::default());
+    board.push_by(Box::new(|_| Ok(())));
+    board.act_by(Box::new(|_, _| Ok(())));
+    board.ask_by(Box::new(|text| Err(if text.is_empty() { ask::Error::Text("no text".into()) } else { ask::Error::Busy })));
     serve(&http, board, metrics, CancellationToken::new()).expect("a free port").page.expect("the page has an address")
 });
 

@@ -19,9 +19,9 @@ use crate::news::EventTime;
 pub const MAX_ENTRIES: usize = 500;
 /// No feed is as deep; the readers of RSS and Atom go down by recursion.
 const MAX_DEPTH: usize = 64;
-const TITLE_CHARACTERS: usize = 1_000;
+pub const TITLE_CHARACTERS: usize = 1_000;
 /// Far more than the model reads.
-const BODY_CHARACTERS: usize = 20_000;
+pub const BODY_CHARACTERS: usize = 20_000;
 
 /// The encoding that an XML declaration names.
 static DECLARED: LazyLock<Regex> = LazyLock::new(|| {

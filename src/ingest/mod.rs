@@ -9,7 +9,7 @@
 //! A feed goes on only with what is committed, so an entry is published once, whatever is killed when.
 
 mod desk;
-mod document;
+pub mod document;
 mod fetch;
 mod memory;
 mod schedule;

@@ -126,14 +126,14 @@ def the_desk_sees_what_changed_most(browser):
     assert page.locator("#chart canvas").count() > 0
     assert re.search(r"usually [\d.]+, rarely over \d+", page.locator("#legend").inner_text()), page.locator("#legend").inner_text()
     assert "Fired" in texts(page, "#subject-alerts .transition")
+    go(page, "market")
+    picture(page, "page")
     page.reload()
     page.wait_for_selector("#subject-rows tr")
     paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
     print(f"first paint after {paint:.0f} ms")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "skip", "the first stop leads past the head"
-    go(page, "market")
-    picture(page, "page")
     page.context.close()
 
 
