@@ -27,7 +27,8 @@ fn rules() -> String {
 fn story() -> Vec<(Option<i32>, Option<String>, Vec<u8>)> {
     let text = std::fs::read_to_string(root().join("config/scenario/bank-run.jsonl")).unwrap();
     let items: Vec<Map<String, Value>> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let start = EventTime::now().plus(-(UNTIL_SECONDS * 1e3) as i64);
+    // On a whole minute, so that the same items share a window whenever it is told.
+    let start = EventTime::now().floor(60_000).plus(-(UNTIL_SECONDS * 1e3) as i64);
     let mut told = Vec::new();
     let mut hostile = 0;
     let pretty = std::env::var_os("BELLWETHER_PICTURES").is_some();

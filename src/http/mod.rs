@@ -51,11 +51,12 @@ macro_rules! page {
 }
 
 /// Files of the page by name, with their media type. Embedded: the binary needs no folder beside it.
-const ASSETS: [(&str, &str, &str); 14] = [
+const ASSETS: [(&str, &str, &str); 15] = [
     ("page.css", "text/css; charset=utf-8", page!("page.css")),
     ("page.js", "text/javascript; charset=utf-8", page!("page.js")),
     ("chart.js", "text/javascript; charset=utf-8", page!("chart.js")),
     ("format.js", "text/javascript; charset=utf-8", page!("format.js")),
+    ("login.js", "text/javascript; charset=utf-8", page!("login.js")),
     ("words.js", "text/javascript; charset=utf-8", page!("words.js")),
     ("dom.js", "text/javascript; charset=utf-8", page!("dom.js")),
     ("store.js", "text/javascript; charset=utf-8", page!("store.js")),

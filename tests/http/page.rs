@@ -159,7 +159,8 @@ fn both_languages_say_all_that_the_page_asks_for_and_nothing_else() {
     for (key, text) in &english {
         assert_eq!(blanks(text), blanks(&chinese[key]), "{key}");
     }
-    let page = std::fs::read_to_string(root().join("src/http/page/index.html")).unwrap();
+    let page: String =
+        ["index.html", "login.html"].map(|page| std::fs::read_to_string(root().join("src/http/page").join(page)).unwrap()).concat();
     let code: String = scripts().into_iter().filter(|(name, _)| name != "words.js").map(|(_, code)| code).collect();
     let asked = |text: &str, before: &str, end: char| -> Vec<String> {
         text.split(before).skip(1).map(|part| part.split(end).next().unwrap().to_owned()).collect()

@@ -87,6 +87,10 @@ def who_may_come_in(browser):
     expect(page.locator("#refused")).to_be_visible()
     assert axe(page) == []
     page.context.close()
+    page = visitor(browser, token=None, locale="zh-CN")
+    page.wait_for_url("**/login")
+    expect(page.locator("button")).to_have_text("登录")
+    page.context.close()
 
 
 def the_desk_sees_what_changed_most(browser):

@@ -7,7 +7,7 @@ import { clock, counted, day, nameOf } from './format.js';
 import { applySnapshot, applyUpdate, state } from './store.js';
 import { listenToSubjects, paintSelected, paintSubjects } from './subjects.js';
 import { listenToViews, paintHealth, paintReading, paintTape } from './views.js';
-import { dress, languages, say, speak } from './words.js';
+import { dress, kept, preferred, say, speak } from './words.js';
 
 // The server sends an update about once a second: a silence this long means a dead connection that TCP has not noticed yet.
 const SILENCE_BEFORE_RECONNECT_MS = 15_000;
@@ -179,14 +179,6 @@ function paintHead() {
 
 // ---- settings, kept in this browser ----
 
-function kept(name) {
-  try {
-    return localStorage.getItem(`bellwether.${name}`);
-  } catch {
-    return null;
-  }
-}
-
 function keep(name, value) {
   try {
     localStorage.setItem(`bellwether.${name}`, value);
@@ -215,7 +207,7 @@ function setTheme(theme) {
 
 const scoreChart = createScoreChart(element('chart'), element('legend'));
 
-const spoken = kept('language') ?? navigator.languages.map(tag => tag.slice(0, 2)).find(tag => languages.includes(tag)) ?? 'en';
+const spoken = preferred();
 element('language').value = spoken;
 element('language').addEventListener('change', ({ target }) => {
   keep('language', target.value);

@@ -60,6 +60,7 @@ const WORDS = {
     dead_letters: 'Dead letters', count: 'Count', late: 'Late', items_per_second: 'Items per second', rate_label: 'Items per second, at most the last five minutes', peak: 'peak {rate}',
     consumer_lag: 'Consumer lag', watermark_lag: 'Watermark lag', none_loaded: 'none loaded yet', on_device: '{name} {version} on {device}', configuration: 'Configuration', version: 'Version', nothing_wrong: 'Nothing is wrong.',
     footer: 'Scores run from −1 (negative) to +1 (positive). All times are UTC.', chart_credit: 'Chart:', s: '{n} s', min: '{n} min', h_min: '{h} h {min} min', days_long: '{n} days',
+    token: 'Token', log_in: 'Log in', token_unknown: 'This token is not known here.', token_made: 'Whoever runs this makes one with',
     announce_open: '{n} open alert.|{n} open alerts.', announce: '{severity} alert {transition}: {name}.',
   },
   zh: {
@@ -119,6 +120,7 @@ const WORDS = {
     dead_letters: '死信', count: '数量', late: '迟到', items_per_second: '每秒条数', rate_label: '每秒条数，至多最近五分钟', peak: '峰值 {rate}',
     consumer_lag: '消费积压', watermark_lag: '水位线延迟', none_loaded: '尚未加载', on_device: '{name} {version}（{device}）', configuration: '配置', version: '版本', nothing_wrong: '一切正常。',
     footer: '得分从 −1（负面）到 +1（正面）。所有时间均为 UTC。', chart_credit: '图表：', s: '{n} 秒', min: '{n} 分钟', h_min: '{h} 小时 {min} 分钟', days_long: '{n} 天',
+    token: '令牌', log_in: '登录', token_unknown: '此令牌无效。', token_made: '由管理员用以下命令生成：',
     announce_open: '有 {n} 个未解除的警报。', announce: '{severity}警报{transition}：{name}。',
   },
 };
@@ -127,7 +129,20 @@ const TAGS = { en: 'en', zh: 'zh-CN' };
 let language = 'en';
 let plurals = new Intl.PluralRules('en');
 
-export const languages = Object.keys(WORDS);
+/** What was chosen in this browser, else the first of its languages that is spoken here. */
+export function preferred() {
+  const spoken = tag => WORDS[tag?.slice(0, 2)] && tag.slice(0, 2);
+  return spoken(kept('language')) ?? navigator.languages.map(spoken).find(Boolean) ?? 'en';
+}
+
+export function kept(name) {
+  try {
+    return localStorage.getItem(`bellwether.${name}`);
+  } catch {
+    return null;
+  }
+}
+
 export const current = () => language;
 
 export function speak(name) {
