@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -15,7 +16,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 PAGE, VIEWER, OPERATOR, HOSTILE = (os.environ[name] for name in ("PAGE", "VIEWER", "OPERATOR", "HOSTILE"))
 PROCESS = int(os.environ["PROCESS"])
 PICTURES = os.environ.get("BELLWETHER_PICTURES")
-SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+# Containers have next to no /dev/shm.
+SWITCHES = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 VIEWS = ["market", "tape", "try", "health"]
 
 # Chromium tells of every answer that is no success; these two are asked for here.
@@ -340,7 +342,7 @@ def wait_until(there, what: str):
 def main():
     expect.set_options(timeout=20_000)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=SWITCHES)
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium") or sys.exit("no chromium: `make test` installs it"), args=SWITCHES)
         for chapter in [
             who_may_come_in,
             the_desk_sees_what_changed_most,
