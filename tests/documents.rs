@@ -693,3 +693,16 @@ fn what_a_back_test_writes_is_what_the_table_says() {
         assert!(written.iter().any(|path| fits(&path)), "{name} is not there: {written:?}");
     }
 }
+
+#[test]
+fn the_readme_names_every_package_that_demo_and_tests_need() {
+    let (readme, setup) = (read("README.md"), read("scripts/setup"));
+    let list = readme.lines().skip_while(|line| !line.starts_with("- Debian packages:")).take(3).collect::<String>();
+    let named: BTreeSet<&str> = list.split(['`', ' ', ',']).collect();
+    let needed = setup.lines().filter_map(|line| line.trim().trim_start_matches("has_kafka || ").strip_prefix("need "));
+    let needed: BTreeSet<&str> = needed.map(|rest| rest.split(' ').next().unwrap()).collect();
+    // Of training and benchmarks, which name them by themselves.
+    let missing: Vec<&&str> =
+        needed.iter().filter(|package| !named.contains(**package) && !["python3-venv", "libjemalloc2"].contains(package)).collect();
+    assert!(needed.len() > 10 && missing.is_empty(), "README.md does not name {missing:?}");
+}

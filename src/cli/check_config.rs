@@ -1,10 +1,11 @@
 //! `bellwether check-config`: every problem at once, or what is in force.
 
+use std::io::Write;
+
 use super::{ConfigArgument, Failure};
 use crate::config::Config;
 use crate::enrich::Watchlist;
 use crate::privacy::texts::Texts;
-use std::io::Write;
 
 #[derive(clap::Args)]
 pub struct Arguments {

@@ -1,8 +1,9 @@
 //! `bellwether token`: a new token, shown once. What is kept of it is a hash.
 
+use std::io::Write;
+
 use super::Failure;
 use crate::http::tokens::{Holder, Role, checked_name, line, new_secret};
-use std::io::Write;
 
 #[derive(clap::Args)]
 #[command(after_help = "bellwether token desk --role viewer >>tokens     adds the line to a file and shows the token")]

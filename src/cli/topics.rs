@@ -1,9 +1,10 @@
 //! `bellwether topics`: the Kafka topics.
 
+use std::io::Write;
+
 use super::{ConfigArgument, Failure};
 use crate::config::Config;
 use crate::kafka::topics;
-use std::io::Write;
 
 #[derive(clap::Subcommand)]
 pub enum Command {

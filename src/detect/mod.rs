@@ -162,7 +162,7 @@ impl Detector {
     pub fn usual_negatives(&mut self, subject: &Subject, end: EventTime) -> Option<UsualCount> {
         let window_ms = self.config.window.size.ms();
         let distribution = self.baselines.get_mut(&window_ms)?.distribution(subject, end.plus(-window_ms))?;
-        Some(UsualCount { expected: rounded(distribution.mean), most: distribution.exceeded_by(UsualCount::BEYOND) })
+        Some(UsualCount { expected: distribution.mean, most: distribution.exceeded_by(UsualCount::BEYOND) })
     }
 
     /// What became of the windows judged so far, by rule; a restart begins anew.
@@ -706,6 +706,21 @@ mod tests {
         (0..2880).for_each(|_| drop(desk.tell((0, 2), &[None], &|_| None)));
         let (usual, threefold) = (buzz(&mut desk, 2), buzz(&mut desk, 6));
         assert!((0.9..1.1).contains(&usual) && (2.7..3.3).contains(&threefold), "{usual}, {threefold}");
+    }
+
+    #[test]
+    fn what_is_usual_on_the_page_is_what_the_surge_rule_goes_by() {
+        let mut desk = Desk::new(SURGE);
+        let banks = Subject("group:banks".into());
+        let usual = |desk: &mut Desk| desk.detector.usual_negatives(&banks, EventTime(minutes(desk.minute)));
+        (0..20).for_each(|_| drop(desk.tell((1, 2), &[None], &|_| None)));
+        assert_eq!(usual(&mut desk), None, "too young to tell");
+        (0..2880).for_each(|_| drop(desk.tell((1, 2), &[None], &|_| None)));
+        let told = usual(&mut desk).unwrap();
+        let start = EventTime(minutes(desk.minute)).plus(-minutes(10));
+        let judged = desk.detector.baselines.get_mut(&minutes(10)).unwrap().usual(&banks, start).unwrap();
+        assert_eq!(told.expected, judged.expected);
+        assert!((9.0..11.0).contains(&told.expected) && (11..30).contains(&told.most), "{told:?}");
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl NegativeBinomial {
     pub fn exceeded_by(&self, beyond: f64) -> u64 {
         let is_enough = |count: u64| self.tail(count, 0.0) <= beyond;
         let mut most = (self.mean.ceil() as u64).max(1);
-        while !is_enough(most) {
+        while most < u64::MAX && !is_enough(most) {
             most = most.saturating_mul(2);
         }
         let mut least = 0;
@@ -245,6 +245,7 @@ mod tests {
             assert!(distribution.tail(most, 0.0) <= 0.05, "{mean} {shape}: {most}");
             assert!(most == 0 || distribution.tail(most - 1, 0.0) > 0.05, "{mean} {shape}: {most}");
         }
+        assert_eq!(NegativeBinomial { mean: 3.0, shape: 2.0 }.exceeded_by(-1.0), u64::MAX, "what is never so is sought no further");
     }
 
     #[test]

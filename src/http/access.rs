@@ -265,8 +265,8 @@ mod tests {
             event_streams: Arc::new(Semaphore::new(1)),
             max_body_bytes: 1,
             max_news_bytes: 1,
-            push_turn: super::super::news::turn(),
-            ask_turn: super::super::news::turn(),
+            push_turn: super::super::turn(),
+            ask_turn: super::super::turn(),
             time_limit: Duration::from_secs(60),
             stop: CancellationToken::new(),
         };

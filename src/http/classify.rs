@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
+use super::news::unreadable;
 use super::rejected::{Reason, Rejected};
 use super::{Shared, error};
 use crate::pipeline::ask;
@@ -23,7 +24,7 @@ pub(super) struct Question {
 pub(super) async fn classify(State(shared): State<Shared>, question: Result<Json<Question>, JsonRejection>) -> Response {
     let text = match question {
         Ok(Json(question)) => question.text,
-        Err(rejection) => return error(rejection.status(), &rejection.body_text()),
+        Err(rejection) => return unreadable(&rejection),
     };
     let Ok(turn) = shared.ask_turn.clone().try_acquire_owned() else { return busy() };
     let board = shared.board.clone();

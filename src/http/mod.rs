@@ -78,10 +78,16 @@ struct Shared {
     event_streams: Arc<Semaphore>,
     max_body_bytes: usize,
     max_news_bytes: usize,
+    /// Whoever pushes or acts waits for the brokers, and the next one for its turn.
     push_turn: Arc<Semaphore>,
     ask_turn: Arc<Semaphore>,
     time_limit: Duration,
     stop: CancellationToken,
+}
+
+/// For one at a time.
+fn turn() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(1))
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -131,8 +137,8 @@ pub fn serve(http: &HttpConfig, board: Arc<Board>, metrics: Arc<Metrics>, stop: 
         event_streams: Arc::new(Semaphore::new(http.event_streams)),
         max_body_bytes: http.max_body_bytes,
         max_news_bytes: http.max_news_bytes,
-        push_turn: news::turn(),
-        ask_turn: Arc::new(Semaphore::new(1)),
+        push_turn: turn(),
+        ask_turn: turn(),
         time_limit: http.time_limit.duration(),
         stop,
     };

@@ -1,13 +1,10 @@
 //! News that is pushed: one item or a list, checked by the decoder of `news.raw`, taken as a whole or not at all.
 
-use std::sync::Arc;
-
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 
 use super::access::Operator;
 use super::{Shared, error};
@@ -27,11 +24,6 @@ pub struct Pushed {
 
 /// Publishes items and waits until the brokers have them, or says why they may not. Blocking.
 pub type Push = dyn Fn(&[Pushed]) -> Result<(), String> + Send + Sync;
-
-/// One push at a time: each waits for the brokers, and the next one for its turn.
-pub(super) fn turn() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(1))
-}
 
 /// Answers once the brokers have the items, with their ids.
 pub(super) async fn push(Operator(name): Operator, State(shared): State<Shared>, request: Request) -> Response {

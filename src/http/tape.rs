@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::news::{EventTime, ItemObservation, Score, Sentiment, SubjectKind};
 
 /// Kept, and shown to a page that has just opened.
-pub const MOST: usize = 200;
+const MOST: usize = 200;
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TapeItem {

@@ -124,7 +124,7 @@ export function paintAlertView(id) {
     viewed = { key, id, ...(alert ? alertView(alert, known) : { act: null, slots: null }) };
     if (alert) view.replaceChildren(viewed.root);
     else view.replaceChildren(...gone());
-    if (typed) viewed.act.slots.form.elements.note.value = typed;
+    if (typed && viewed.act) viewed.act.slots.form.elements.note.value = typed;
   }
   if (!alert) return null;
   setText(viewed.slots.since, alert.transition === 'resolved' ? `${say('resolved')} ${minute(alert.at)}` : sinceOf(alert));
