@@ -10,7 +10,7 @@ use std::process::Command;
 
 use bellwether::http::tokens::{Holder, Role, line, new_secret};
 use bellwether::news::EventTime;
-use common::{Broker, Site, finish, get_with, produce, root, wait_for};
+use common::{Broker, Site, ask, finish, produce, root, wait_for};
 use serde_json::{Map, Value, json};
 
 /// Of the demo's six hours so much that its alerts are open.
@@ -65,10 +65,9 @@ fn a_desk_can_do_its_work_on_the_page_and_hostile_news_does_nothing() {
     process.wait_ready();
     let story = story();
     produce(&site.brokers, "news.raw", &story);
-    let bearer = format!("Authorization: Bearer {viewer}\r\n");
-    let ask = |path: &str| -> Value { serde_json::from_str(&get_with(process.http, path, &bearer).unwrap().1).unwrap() };
-    wait_for("all items to be scored", 120, || (ask("/status")["health"]["items_total"] == story.len()).then_some(()));
-    wait_for("alerts to be open", 60, || (ask("/api/v1/snapshot")["alerts"]["open"].as_array()?.len() >= 3).then_some(()));
+    let asked = |path: &str| ask(process.http, &viewer, &format!("GET {path}"), &json!({})).1;
+    wait_for("all items to be scored", 120, || (asked("/status")["health"]["items_total"] == story.len()).then_some(()));
+    wait_for("alerts to be open", 60, || (asked("/api/v1/snapshot")["alerts"]["open"].as_array()?.len() >= 3).then_some(()));
 
     let program = runtime().join("playwright");
     let output = Command::new("python3")

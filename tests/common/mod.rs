@@ -375,21 +375,16 @@ pub fn finish(processes: Vec<Process>) -> String {
 
 /// Status and body of a GET, or `None` where nobody listens.
 pub fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
-    get_with(address, path, "")
-}
-
-/// As [`get`], with lines of the head, each with its end.
-pub fn get_with(address: SocketAddr, path: &str, lines: &str) -> Option<(u16, String)> {
-    let (head, body) = get_with_head(address, path, lines)?;
+    let (head, body) = get_with_head(address, path)?;
     let status = head.split_whitespace().nth(1)?.parse().ok()?;
     Some((status, body))
 }
 
 /// Head and body of a GET over HTTP/1.0, which is never chunked.
-pub fn get_with_head(address: SocketAddr, path: &str, lines: &str) -> Option<(String, String)> {
+pub fn get_with_head(address: SocketAddr, path: &str) -> Option<(String, String)> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n{lines}\r\n").ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").ok()?;
     let mut text = Vec::new();
     stream.read_to_end(&mut text).ok()?;
     let text = String::from_utf8_lossy(&text).into_owned();
